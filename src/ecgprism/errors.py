@@ -1,0 +1,28 @@
+"""The errors a user can cause. Each is one line that says what came, what was expected, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EcgprismError(Exception):
+    """A mistake in what the user gave; the command line shows it as one line, without a traceback."""
+
+
+class ReadError(EcgprismError):
+    """A recording that cannot be read, with the file and the reason."""
+
+
+class ConfigError(EcgprismError):
+    """A configuration that cannot be built, with the key and the nearest valid choice."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Return a hint `; did you mean 'x'?` (or the choices, when none is near) to end an error message with."""
+    known = sorted(choices)
+    lowered = {choice.lower(): choice for choice in known}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {lowered[close[0]]!r}?"
+    return f"; there are: {', '.join(known)}" if known else ""

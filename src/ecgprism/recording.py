@@ -1,0 +1,80 @@
+"""Recording: one ECG as acquired; lead names and their order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgprism.errors import ReadError
+
+#: the twelve standard leads in their standard order, then the further leads that this package knows
+STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+FURTHER_LEADS = ("V7", "V8", "V9", "V3R", "V4R", "V5R", "V6R", "VX", "VY", "VZ")
+LEADS = STANDARD_LEADS + FURTHER_LEADS
+_BY_SPELLING = {lead.lower(): lead for lead in LEADS} | {f"ml{lead.lower()}": lead for lead in LEADS[:3]}
+
+#: volts -> millivolts and so on: what a file may give as unit
+MILLIVOLTS_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6}
+
+#: sampling rates outside this range are not ECGs (a header's typing error more likely)
+MIN_RATE_HZ, MAX_RATE_HZ = 20.0, 50_000.0
+
+
+def canonical_lead(name: str, aliases: Mapping[str, str] | None = None) -> str | None:
+    """Return the canonical name of a lead as a file spells it (`avr`, `ECG II`, `MLII`), or None if it is no lead.
+
+    `aliases` maps further spellings to canonical names, as a data set declares them (`{"ECG": "I"}`).
+    """
+    spelling = name.strip()
+    if aliases and spelling in aliases:
+        return aliases[spelling]
+    return _BY_SPELLING.get(re.sub(r"^(mdc_ecg_lead_|ecg[ _-]?|lead[ _-]?)", "", spelling.lower()))
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One ECG as acquired.
+
+    `signal` is float32 (L, T) in mV with NaN where nothing was recorded; `rate_hz` samples per second; `leads` canonical
+    names in the order of the rows. A missing value in `metadata` is absent, never 0. `skipped` lists the channels of
+    the file that are no ECG leads. Raises ReadError when shape, rate or leads cannot be those of an ECG.
+    """
+
+    signal: NDArray[np.float32]
+    rate_hz: float
+    leads: tuple[str, ...]
+    patient_id: str | None = None
+    metadata: Mapping[str, float | str] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check what every later step relies on."""
+        at = f"{self.path}: " if self.path else ""
+        check_rate(self.rate_hz, at)
+        if self.signal.ndim != 2 or self.signal.shape[0] != len(self.leads):
+            raise ReadError(f"{at}signal of shape {self.signal.shape} does not fit {len(self.leads)} leads")
+        if self.signal.shape[1] == 0:
+            raise ReadError(f"{at}the recording holds no samples")
+        for lead in self.leads:
+            if lead not in LEADS:
+                raise ReadError(f"{at}{lead!r} is no canonical lead name; there are: {', '.join(LEADS)}")
+        if len(set(self.leads)) != len(self.leads):
+            double = next(lead for lead in self.leads if self.leads.count(lead) > 1)
+            raise ReadError(f"{at}lead {double} is there more than once")
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.signal.shape[1] / self.rate_hz
+
+
+def check_rate(rate_hz: float, at: str = "") -> None:
+    """Raise ReadError unless `rate_hz` can be the sampling rate of an ECG."""
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise ReadError(f"{at}sampling rate {rate_hz:g} Hz; expected {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} Hz")
