@@ -40,7 +40,7 @@ def canonical_lead(name: str, aliases: Mapping[str, str] | None = None) -> str |
 class Recording:
     """One ECG as acquired.
 
-    `signal` is float32 (L, T) in mV with NaN where nothing was recorded; `rate_hz` samples per second; `leads` canonical
+    `signal` is float32 (L, T) in mV, NaN where nothing was recorded; `rate_hz` samples per second; `leads` canonical
     names in the order of the rows. A missing value in `metadata` is absent, never 0. `skipped` lists the channels of
     the file that are no ECG leads. Raises ReadError when shape, rate or leads cannot be those of an ECG.
     """

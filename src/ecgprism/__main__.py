@@ -1,0 +1,5 @@
+"""python -m ecgprism."""
+
+from ecgprism.cli import main
+
+main()

@@ -1,0 +1,183 @@
+"""Corpus: the on-disk store of a data set, memory-mapped; what ingest wrote, training and evaluation read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ecgprism.errors import EcgprismError, nearest
+from ecgprism.recording import LEADS
+from ecgprism.sources.contract import Task
+from ecgprism.splits import SPLITS, refuse_leaks
+
+FORMAT_VERSION = 1
+NOT_RECORDED = -32768
+SIGNALS, RECORDS, ITEMS, META, REJECTED = (
+    "signals.i16", "records.parquet", "items.parquet", "corpus.json", "rejected.csv",
+)  # fmt: skip
+METADATA_PREFIX, LABELS_PREFIX = "meta.", "labels."
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What one task classifies in one split, as aligned arrays (N items).
+
+    `record` row in the record table, `start` and `length` samples, `target` bool (N, K), `cluster` the patient's
+    number; `left_out` counts the items of the split that have no label of the task.
+    """
+
+    record: NDArray[np.int64]
+    start: NDArray[np.int64]
+    length: NDArray[np.int64]
+    target: NDArray[np.bool_]
+    cluster: NDArray[np.int64]
+    left_out: int
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.record)
+
+
+class Corpus:
+    """A corpus folder, opened for reading.
+
+    `records` has one row per recording, `items` one per thing classified; signals are int16 on disk, per lead with a
+    scale and a zero (mV = value * scale + zero), -32768 where nothing was recorded.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Open the folder. Raises EcgprismError when it is no whole corpus."""
+        self.path = Path(path)
+        if not (self.path / META).is_file():
+            partial = self.path.with_name(self.path.name + ".partial")
+            hint = "; its ingest was not finished: run it again to continue" if partial.is_dir() else ""
+            raise EcgprismError(f"{self.path}: no corpus here (make one with `ecgprism ingest`){hint}")
+        self.meta: dict[str, Any] = json.loads((self.path / META).read_text())
+        if self.meta["format"] != FORMAT_VERSION:
+            raise EcgprismError(f"{self.path}: corpus format {self.meta['format']}, expected {FORMAT_VERSION}")
+        self.rate_hz: float = self.meta["rate_hz"]
+        self.leads: tuple[str, ...] = tuple(self.meta["leads"])
+        self.tasks = {name: Task(t["kind"], tuple(t["classes"])) for name, t in self.meta["tasks"].items()}
+        self.records = pd.read_parquet(self.path / RECORDS)
+        self.records["patient_id"] = self.records["patient_id"].astype(object).where(self.records["patient_id"].notna(), None)
+        self.items = pd.read_parquet(self.path / ITEMS)
+        size = (self.path / SIGNALS).stat().st_size
+        needed = int((self.records["offset"] + self.records["samples"] * self.records["n_leads"]).max()) * 2
+        if size != needed:
+            raise EcgprismError(f"{self.path / SIGNALS}: holds {size} bytes, the record table needs {needed}")
+        self.signals = np.memmap(self.path / SIGNALS, dtype="<i2", mode="r")
+
+    @cached_property
+    def metadata(self) -> pd.DataFrame:
+        """The metadata columns of the record table: float columns (NaN missing) and string columns (None missing)."""
+        columns = [column for column in self.records.columns if column.startswith(METADATA_PREFIX)]
+        return self.records[columns].rename(columns=lambda column: column.removeprefix(METADATA_PREFIX))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over waveforms, labels and splits: equal for equal data, whenever and wherever it was ingested."""
+        digest = hashlib.sha256(json.dumps([self.rate_hz, self.meta["tasks"]], sort_keys=True).encode())
+        labels = [column for column in self.items.columns if column.startswith(LABELS_PREFIX)]
+        for row in self.records[["record_id", "waveform", "split"]].itertuples(index=False):
+            digest.update("\x00".join(row).encode())
+        for row in self.items[["record", "start", "length", *labels]].itertuples(index=False):
+            digest.update(repr([None if v is None else np.asarray(v).tolist() for v in row]).encode())
+        return digest.hexdigest()
+
+    def task(self, name: str | None) -> tuple[str, Task]:
+        """Return a task by name, or the only one. Raises EcgprismError with the choices."""
+        if name is None:
+            if len(self.tasks) > 1:
+                raise EcgprismError(f"{self.path}: name one of its tasks with task: {', '.join(self.tasks)}")
+            name = next(iter(self.tasks))
+        if name not in self.tasks:
+            raise EcgprismError(f"{self.path}: no task {name!r}{nearest(name, self.tasks)}")
+        return name, self.tasks[name]
+
+    def select(self, task: str, splits: Sequence[str] = SPLITS) -> Examples:
+        """Return the items of some splits that have a label of the task; the others are counted."""
+        split = self.records["split"].to_numpy()[self.items["record"]]
+        inside = np.isin(split, list(splits))
+        column = self.items[LABELS_PREFIX + task]
+        labelled = column.notna().to_numpy()
+        chosen = np.flatnonzero(inside & labelled)
+        target = np.zeros((len(chosen), len(self.tasks[task].classes)), dtype=bool)
+        for row, classes in enumerate(column.iloc[chosen]):
+            target[row, classes] = True
+        rows = self.items.iloc[chosen]
+        record = rows["record"].to_numpy(np.int64)
+        return Examples(
+            record=record,
+            start=rows["start"].to_numpy(np.int64),
+            length=rows["length"].to_numpy(np.int64),
+            target=target,
+            cluster=self.records["cluster"].to_numpy(np.int64)[record],
+            left_out=int((inside & ~labelled).sum()),
+        )
+
+    def refuse_leaks(self) -> None:
+        """Raise EcgprismError if one patient or one identical waveform stands in two splits."""
+        table = self.records
+        refuse_leaks(
+            table["split"].tolist(),
+            table["record_id"].tolist(),
+            table["patient_id"].tolist(),
+            table["waveform"].tolist(),
+        )
+
+    @cached_property
+    def _store(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[NDArray[np.float32]], list[tuple[str, ...]]]:
+        table = self.records
+        calibration = [
+            np.stack([scale, zero]).astype(np.float32)
+            for scale, zero in zip(table["scale"], table["zero"], strict=True)
+        ]
+        leads = [tuple(text.split("|")) for text in table["leads"]]
+        return table["offset"].to_numpy(np.int64), table["samples"].to_numpy(np.int64), calibration, leads
+
+    def digital(self, record: int) -> NDArray[np.int16]:
+        """Return the stored samples of a record, int16 (leads of the record, T), without copying."""
+        offset, samples, calibration, _ = self._store
+        n_leads = calibration[record].shape[1]
+        flat = self.signals[offset[record] : offset[record] + n_leads * samples[record]]
+        return flat.reshape(n_leads, samples[record])
+
+    def windows(
+        self, records: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64], leads: Sequence[str]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return signal float32 (B, L, T) in mV with T the longest window, and the lead mask bool (B, L).
+
+        Rows follow `leads`; a lead that a record does not have, padding, and what was not recorded are 0.
+        """
+        _, _, calibrations, leads_of = self._store
+        n, width = len(records), int(lengths.max())
+        values = np.full((n, len(leads), width), NOT_RECORDED, dtype=np.int16)
+        scale = np.zeros((2, n, len(leads), 1), dtype=np.float32)
+        rows_of: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
+        for b, (record, start, length) in enumerate(zip(records, starts, lengths, strict=True)):
+            held = leads_of[record]
+            if held not in rows_of:
+                at = [(i, held.index(lead)) for i, lead in enumerate(leads) if lead in held]
+                rows_of[held] = ([i for i, _ in at], [j for _, j in at])
+            to, of = rows_of[held]
+            stored = self.digital(record)[:, start : start + length]
+            values[b, to, :length] = stored[of]
+            scale[:, b, to, 0] = calibrations[record][:, of]
+        recorded = values != NOT_RECORDED
+        signal = values * scale[0] + scale[1]
+        signal *= recorded
+        return signal, recorded.any(axis=2)
+
+
+def lead_order(leads: set[str]) -> tuple[str, ...]:
+    """Return leads in the canonical order."""
+    return tuple(lead for lead in LEADS if lead in leads)

@@ -1,0 +1,431 @@
+"""Ingest: read every recording of a source once, in parallel, into a corpus; crash-safe and resumable.
+
+Signals are appended to a partial folder together with a journal (one JSON line per record). A killed ingest goes on
+where the journal ends; the finished folder appears under its name at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import shutil
+import signal as signals
+import sys
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from scipy.signal import firwin, resample_poly
+
+from ecgprism.corpus import (
+    FORMAT_VERSION,
+    ITEMS,
+    LABELS_PREFIX,
+    META,
+    METADATA_PREFIX,
+    NOT_RECORDED,
+    RECORDS,
+    REJECTED,
+    SIGNALS,
+    lead_order,
+)
+from ecgprism.errors import EcgprismError, ReadError
+from ecgprism.recording import Recording
+from ecgprism.sources.contract import Entry, Source
+from ecgprism.splits import assign, clusters
+
+JOURNAL, SETTINGS = "journal.jsonl", "settings.json"
+FLAT_MV = 0.005  # a lead whose peak-to-peak stays below is not connected
+ABSURD_MV = 500.0  # a body-surface ECG never reaches this; a wrong unit does
+CHUNK = 16  # records a worker takes at a time
+ROW_GROUP = 10_000
+MIN_CORPUS_HZ, MAX_CORPUS_HZ = 20, 5000
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What an ingest did. `rejected` records are listed with their reasons in rejected.csv."""
+
+    path: Path
+    records: int
+    rejected: int
+    resumed: int
+    flat_leads: int
+    unknown_patients: int
+    duplicates: int
+    split_rule: str
+
+
+class AllRejectedError(EcgprismError):
+    """No recording of the source could be read."""
+
+
+def resample(signal: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArray[np.float32]:
+    """Resample (L, T) by a polyphase anti-aliasing filter; what was not recorded (NaN) stays so."""
+    if from_hz == to_hz:
+        return signal
+    ratio = Fraction(to_hz / from_hz).limit_denominator(10_000)
+    up, down = ratio.numerator, ratio.denominator
+    missing = np.isnan(signal)
+    filled = signal
+    if missing.any():
+        filled, at = signal.copy(), np.arange(signal.shape[1])
+        for row, gaps in zip(filled, missing, strict=True):
+            row[gaps] = np.interp(at[gaps], at[~gaps], row[~gaps]) if not gaps.all() else 0.0
+    out = resample_poly(filled, up, down, axis=1, window=_anti_alias(up, down), padtype="line").astype(np.float32)
+    if missing.any():
+        nearest_sample = np.minimum(np.arange(out.shape[1]) * down // up, signal.shape[1] - 1)
+        out[missing[:, nearest_sample]] = np.nan
+    return out
+
+
+@lru_cache(maxsize=32)
+def _anti_alias(up: int, down: int) -> NDArray[np.float32]:
+    """Return the filter that scipy.signal.resample_poly would design anew at every call."""
+    widest = max(up, down)
+    return firwin(20 * widest + 1, 1.0 / widest, window=("kaiser", 5.0)).astype(np.float32)
+
+
+def quantise(
+    signal: NDArray[np.float32],
+) -> tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Turn (L, T) mV into int16 with a scale and a zero per lead; a flat lead is marked as not recorded.
+
+    The range of the lead is the range of the integers, so that clipping cannot happen. Returns values (L, T),
+    scale (L,), zero (L,), flat (L,).
+    """
+    low = np.min(signal, axis=1, initial=np.inf, where=~np.isnan(signal)).astype(np.float64)
+    high = np.max(signal, axis=1, initial=-np.inf, where=~np.isnan(signal)).astype(np.float64)
+    flat = ~(high - low >= FLAT_MV)
+    zero = np.where(flat, 0.0, (high + low) / 2).astype(np.float32)
+    scale = np.where(flat, 1.0, (high - low) / 2 / 32_766).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        steps = np.rint((signal - zero[:, None]) / scale[:, None])
+        values = np.where(np.isnan(steps) | flat[:, None], NOT_RECORDED, steps).astype("<i2")
+    return values, scale, zero, flat
+
+
+def _prepare(source: Source, entry: Entry, rate_hz: float) -> tuple[dict[str, Any], bytes]:
+    """Read, resample and quantise one recording; returns its journal row (`rejected` in it if it was) and its bytes."""
+    row: dict[str, Any] = {"record_id": entry.record_id, "path": entry.path}
+    try:
+        recording = source.read(entry)
+        signal = resample(checked(recording), recording.rate_hz, rate_hz)
+    except ReadError as error:
+        return row | {"rejected": str(error)}, b""
+    values, scale, zero, flat = quantise(signal)
+    if flat.all():
+        return row | {"rejected": f"{entry.path}: every lead is flat or empty"}, b""
+    row |= {
+        "patient_id": entry.patient_id,
+        "official_split": entry.split,
+        "leads": "|".join(recording.leads),
+        "n_leads": len(recording.leads),
+        "samples": values.shape[1],
+        "scale": scale.tolist(),
+        "zero": zero.tolist(),
+        "source_rate_hz": recording.rate_hz,
+        "flat_leads": "|".join(lead for lead, is_flat in zip(recording.leads, flat, strict=True) if is_flat),
+        "skipped_channels": "|".join(recording.skipped),
+        # the range of each lead is normalised, so copies at another gain or offset are found as well
+        "waveform": hashlib.sha256(values.tobytes()).hexdigest()[:32],
+        "labels": entry.labels,
+        "metadata": {**recording.metadata, **entry.metadata},
+    }
+    return row, values.tobytes()
+
+
+def checked(recording: Recording) -> NDArray[np.float32]:
+    """Return the signal of a recording. Raises ReadError when its amplitude cannot be millivolts of an ECG."""
+    peak = np.max(np.abs(recording.signal), axis=1, initial=0, where=~np.isnan(recording.signal))
+    if (peak > ABSURD_MV).any():
+        lead = recording.leads[int(peak.argmax())]
+        raise ReadError(
+            f"{recording.path}: lead {lead} reaches {peak.max():g} mV; over {ABSURD_MV:g} mV the unit or gain is wrong"
+        )
+    return recording.signal
+
+
+_worker: tuple[Source, float] | None = None
+
+
+def _start_worker(source: Source, rate_hz: float) -> None:
+    global _worker  # noqa: PLW0603  (a process pool hands its workers their state in no other way)
+    _worker = (source, rate_hz)
+    signals.signal(signals.SIGINT, signals.SIG_IGN)
+
+
+def _work(entries: list[Entry]) -> list[tuple[dict[str, Any], bytes]]:
+    assert _worker is not None
+    return [_prepare(_worker[0], entry, _worker[1]) for entry in entries]
+
+
+def _prepared(
+    source: Source, entries: Iterable[Entry], rate_hz: float, workers: int
+) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield prepared records in the order of the entries, with a bounded number under way."""
+    if workers == 1:
+        yield from (_prepare(source, entry, rate_hz) for entry in entries)
+        return
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, rate_hz))
+    under_way: deque[Future[list[tuple[dict[str, Any], bytes]]]] = deque()
+    todo = iter(entries)
+    try:
+        while True:
+            while len(under_way) < 4 * workers and (chunk := list(islice(todo, CHUNK))):
+                under_way.append(pool.submit(_work, chunk))
+            if not under_way:
+                return
+            yield from under_way.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def ingest(
+    source: Source,
+    name: str,
+    out: str | Path,
+    *,
+    rate_hz: float = 100.0,
+    options: dict[str, Any] | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+    overwrite: bool = False,
+    exclude: Collection[str] = (),
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> Ingested:
+    """Read every entry of a source into the corpus folder `out` at `rate_hz`.
+
+    A bad record goes to rejected.csv with its reason and does not stop the rest, unless `strict`. Raises
+    AllRejectedError when no record is left, EcgprismError when `out` exists (unless `overwrite`), when record ids
+    are duplicated, or when an interrupted ingest was made with other settings.
+    """
+    out = Path(out)
+    if out.exists() and not overwrite:
+        raise EcgprismError(f"{out}: exists already; choose another --out, or --overwrite it")
+    if not MIN_CORPUS_HZ <= rate_hz <= MAX_CORPUS_HZ:
+        raise EcgprismError(f"rate {rate_hz:g} Hz: expected {MIN_CORPUS_HZ} to {MAX_CORPUS_HZ} Hz")
+    excluded = set(exclude)
+    total, digest = _census(source, name, excluded)
+    settings = {
+        "source": name,
+        "options": {key: str(value) for key, value in (options or {}).items()},
+        "rate_hz": rate_hz,
+        "entries": digest,
+    }
+    partial = out.with_name(out.name + ".partial")
+    workers = workers or os.cpu_count() or 1
+    try:
+        done = _start(partial, settings)
+        progress(done, total)
+        todo = islice(_entries(source, excluded), done, None)
+        with (
+            (partial / SIGNALS).open("ab") as store,
+            (partial / JOURNAL).open("a", encoding="utf-8") as journal,
+            contextlib.closing(_prepared(source, todo, rate_hz, workers)) as prepared,
+        ):
+            for number, (row, samples) in enumerate(prepared, start=done + 1):
+                if strict and "rejected" in row:
+                    raise ReadError(f"{row['record_id']}: {row['rejected']}")
+                # The journal line comes last: what it does not name is cut off again when the ingest goes on.
+                row["offset"] = store.tell() // 2
+                store.write(samples)
+                store.flush()
+                journal.write(json.dumps(row) + "\n")
+                journal.flush()
+                progress(number, total)
+            os.fsync(store.fileno())
+        result = _finish(partial, settings, source, seed)
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+    except OSError as error:
+        raise EcgprismError(
+            f"cannot write {error.filename or partial}: {error.strerror or error}; "
+            "mend that and run the same command again: it goes on where it stopped"
+        ) from None
+    return Ingested(path=out, resumed=done, **result)
+
+
+def _entries(source: Source, excluded: Collection[str]) -> Iterator[Entry]:
+    return (entry for entry in source.entries() if entry.record_id not in excluded)
+
+
+def _census(source: Source, name: str, excluded: set[str]) -> tuple[int, str]:
+    """Count the entries and digest them. Raises EcgprismError for a record id that stands twice, and for none at all."""
+    seen: dict[str, str] = {}
+    all_ids: set[str] = set()
+    digest = hashlib.sha256()
+    for entry in source.entries():
+        all_ids.add(entry.record_id)
+        if entry.record_id in excluded:
+            continue
+        if entry.record_id in seen:
+            raise EcgprismError(
+                f"{name}: record id {entry.record_id!r} stands twice ({seen[entry.record_id]} and {entry.path})"
+            )
+        seen[entry.record_id] = entry.path
+        digest.update(repr(entry).encode())
+    if excluded - all_ids:
+        raise EcgprismError(f"--exclude {min(excluded - all_ids)}: the source has no such record")
+    if not seen:
+        raise EcgprismError(f"{name}: the source has no recordings")
+    return len(seen), digest.hexdigest()
+
+
+def _start(partial: Path, settings: dict[str, Any]) -> int:
+    """Make the partial folder, or take up an interrupted one; returns the number of records that it holds."""
+    if not (partial / SETTINGS).is_file():
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        (partial / SETTINGS).write_text(json.dumps(settings))
+        return 0
+    before = json.loads((partial / SETTINGS).read_text())
+    for key, value in settings.items():
+        if before.get(key) != value:
+            raise EcgprismError(
+                f"{partial}: an interrupted ingest with another {key} is here; finish that one, or delete the folder"
+            )
+    journal, store = partial / JOURNAL, partial / SIGNALS
+    store.touch()
+    done = whole = end = 0
+    if journal.is_file():
+        with journal.open("rb") as lines:
+            for line in lines:
+                try:
+                    row = json.loads(line)
+                except ValueError:  # the line that a kill cut short
+                    break
+                needed = (row["offset"] + row.get("n_leads", 0) * row.get("samples", 0)) * 2
+                if not line.endswith(b"\n") or needed > store.stat().st_size:
+                    break
+                done, whole, end = done + 1, whole + len(line), needed
+        os.truncate(journal, whole)
+    os.truncate(store, end)
+    return done
+
+
+def _rows(partial: Path) -> Iterator[dict[str, Any]]:
+    with (partial / JOURNAL).open(encoding="utf-8") as journal:
+        for line in journal:
+            yield json.loads(line)
+
+
+def _finish(partial: Path, settings: dict[str, Any], source: Source, seed: int) -> dict[str, Any]:
+    """Turn the journal into the tables of the corpus; signals and tables never stand in memory as a whole."""
+    main_task = next(iter(source.tasks))
+    index = {name: {label: k for k, label in enumerate(task.classes)} for name, task in source.tasks.items()}
+    kept: list[tuple[str, str | None, str, str | None, list[int]]] = []
+    numeric: dict[str, bool] = {}
+    leads: set[str] = set()
+    flat = rejected = 0
+    with (partial / REJECTED).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["record_id", "path", "reason"])
+        for row in _rows(partial):
+            if "rejected" in row:
+                writer.writerow([row["record_id"], row["path"], row["rejected"]])
+                rejected += 1
+                continue
+            classes = [index[main_task][label] for label in row["labels"].get(main_task, ())]
+            kept.append((row["record_id"], row["patient_id"], row["waveform"], row["official_split"], classes))
+            leads.update(row["leads"].split("|"))
+            flat += len([lead for lead in row["flat_leads"].split("|") if lead])
+            for key, value in row["metadata"].items():
+                numeric[key] = numeric.get(key, True) and isinstance(value, int | float)
+    if not kept:
+        with (partial / REJECTED).open(newline="", encoding="utf-8") as file:
+            reason = list(csv.reader(file))[1][2]
+        shutil.rmtree(partial)
+        raise AllRejectedError(f"{settings['source']}: all {rejected} recordings were rejected; the first: {reason}")
+    _, patients, waveforms, official, main_labels = zip(*kept, strict=True)
+    cluster = clusters(patients, waveforms)
+    target = np.zeros((len(kept), len(index[main_task])), dtype=bool)
+    for position, classes in enumerate(main_labels):
+        target[position, classes] = True
+    assignment = assign(official, cluster, target, seed)
+    _write_tables(partial, assignment.split, cluster, index, numeric)
+    counts = {
+        "records": len(kept),
+        "rejected": rejected,
+        "flat_leads": flat,
+        "unknown_patients": sum(patient is None for patient in patients),
+        "duplicates": len(waveforms) - len(set(waveforms)),
+        "split_rule": assignment.rule,
+    }
+    meta = {
+        "format": FORMAT_VERSION,
+        "ecgprism": importlib.metadata.version("ecgprism"),
+        "source": settings["source"],
+        "options": settings["options"],
+        "rate_hz": settings["rate_hz"],
+        "leads": lead_order(leads),
+        "lead_aliases": dict(source.lead_aliases),
+        "tasks": {name: asdict(task) for name, task in source.tasks.items()},
+        "metadata": {key: "numeric" if is_numeric else "categorical" for key, is_numeric in sorted(numeric.items())},
+        **counts,
+    }
+    (partial / META).write_text(json.dumps(meta, indent=2) + "\n")
+    (partial / JOURNAL).unlink()
+    (partial / SETTINGS).unlink()
+    return counts
+
+
+def _write_tables(
+    partial: Path,
+    split: list[str],
+    cluster: NDArray[np.int64],
+    index: dict[str, dict[str, int]],
+    numeric: dict[str, bool],
+) -> None:
+    text, number, floats = pa.string(), pa.int64(), pa.list_(pa.float32())
+    columns = {
+        "record_id": text, "patient_id": text, "cluster": number, "split": text, "official_split": text, "path": text,
+        "leads": text, "n_leads": number, "samples": number, "offset": number, "scale": floats, "zero": floats,
+        "source_rate_hz": pa.float64(), "flat_leads": text, "skipped_channels": text, "waveform": text,
+    }  # fmt: skip
+    columns |= {METADATA_PREFIX + key: pa.float64() if numeric[key] else text for key in sorted(numeric)}
+    records = pa.schema(list(columns.items()))
+    item_columns = {"record": number, "start": number, "length": number}
+    item_columns |= {LABELS_PREFIX + task: pa.list_(pa.int16()) for task in index}
+    items = pa.schema(list(item_columns.items()))
+    kept = enumerate(row for row in _rows(partial) if "rejected" not in row)
+    with (
+        pq.ParquetWriter(partial / RECORDS, records) as record_table,
+        pq.ParquetWriter(partial / ITEMS, items) as item_table,
+    ):
+        while group := list(islice(kept, ROW_GROUP)):
+            record_rows, item_rows = [], []
+            for position, row in group:
+                metadata = {
+                    METADATA_PREFIX + key: value if numeric[key] else str(value)
+                    for key, value in row["metadata"].items()
+                }
+                record_rows.append(row | metadata | {"cluster": int(cluster[position]), "split": split[position]})
+                labels = {
+                    LABELS_PREFIX + task: sorted(index[task][label] for label in held)
+                    for task, held in row["labels"].items()
+                }
+                item_rows.append({"record": position, "start": 0, "length": row["samples"], **labels})
+            record_table.write_table(pa.Table.from_pylist(record_rows, schema=records))
+            item_table.write_table(pa.Table.from_pylist(item_rows, schema=items))
