@@ -68,7 +68,9 @@ class Corpus:
         self.leads: tuple[str, ...] = tuple(self.meta["leads"])
         self.tasks = {name: Task(t["kind"], tuple(t["classes"])) for name, t in self.meta["tasks"].items()}
         self.records = pd.read_parquet(self.path / RECORDS)
-        self.records["patient_id"] = self.records["patient_id"].astype(object).where(self.records["patient_id"].notna(), None)
+        self.records["patient_id"] = (
+            self.records["patient_id"].astype(object).where(self.records["patient_id"].notna(), None)
+        )
         self.items = pd.read_parquet(self.path / ITEMS)
         size = (self.path / SIGNALS).stat().st_size
         needed = int((self.records["offset"] + self.records["samples"] * self.records["n_leads"]).max()) * 2

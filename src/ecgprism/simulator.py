@@ -22,6 +22,7 @@ from ecgprism.recording import STANDARD_LEADS, Recording
 Floats = NDArray[np.float64]
 
 CLASSES = ("NORM", "AFIB", "TACHY", "WIDE", "HYP")
+METADATA = ("age", "sex", "height", "weight")
 RECORDS_PER_PATIENT = 2
 
 #: leads I, II, V1..V6 from the Frank axes X, Y, Z (Dower et al. 1980)
@@ -45,13 +46,8 @@ ELECTRODES[2:, :3] = -1 / 3
 ELECTRODES[2:, 3:] = np.eye(6)
 #: the twelve standard leads from I, II, V1..V6 (Einthoven: III = II - I; Goldberger: aVR, aVL, aVF)
 TWELVE = np.zeros((12, 8))
-TWELVE[:6, :2] = [[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]]
+TWELVE[:6, :2] = [[1.0, 0.0], [0.0, 1.0], [-1.0, 1.0], [-0.5, -0.5], [1.0, -0.5], [-0.5, 1.0]]
 TWELVE[6:, 2:] = np.eye(6)
-
-#: a Gaussian is taken to begin and end this many widths from its centre (there it has fallen to 9 %)
-_EDGE = 2.2
-#: QRS duration of the waves below
-_QRS_MS = 83.4
 
 
 class Waves(NamedTuple):
@@ -65,13 +61,6 @@ class Waves(NamedTuple):
     stretch: Floats
     dipole_mv: Floats
 
-    @property
-    def qrs_ms(self) -> float:
-        """Duration of the Gaussians that do not stretch with the rate, which are those of the QRS complex."""
-        qrs = self.stretch == 0
-        ends = self.centre_s[qrs] + _EDGE * self.width_s[qrs]
-        return 1e3 * float(ends.max() - (self.centre_s[qrs] - _EDGE * self.width_s[qrs]).min())
-
 
 #: centre ms, width ms, stretch, X, Y, Z uV of the normal beat: right and left atrium, septum, free walls, base, T
 _NORMAL = np.array(
@@ -83,15 +72,18 @@ _NORMAL = np.array(
         [24, 10, 0, -230, -150, 780],
         [240, 55, 1 / 3, 150, 110, -80],
         [285, 34, 1 / 3, 190, 140, -110],
-    ],
-    dtype=np.float64,
-)
-_P, _QRS, _T, _SEPTUM = slice(0, 2), slice(2, 5), slice(5, 7), 2
+    ]
+) * np.array([1e-3, 1e-3, 1, 1e-3, 1e-3, 1e-3])
+_P, _QRS, _T, _SEPTUM, _BASE = slice(0, 2), slice(2, 5), slice(5, 7), 2, 4
+#: a Gaussian is taken to begin and end this many widths from its centre (there it has fallen to 9 %)
+_EDGE = 2.2
+#: duration of the QRS complex above
+_QRS_MS = 1e3 * (_NORMAL[_BASE, 0] - _NORMAL[_SEPTUM, 0] + _EDGE * (_NORMAL[_BASE, 1] + _NORMAL[_SEPTUM, 1]))
 
 #: the late wave of a fully delayed bundle branch and the T wave against it, X, Y, Z uV. Left: a slurred R in I and V6,
 #: a deep S in V1. Right: R' in V1, a broad S in I and V6.
 _BLOCK = {
-    "left": np.array([[950, 60, 850], [-450, -120, 300]]) * 1e-3,
+    "left": np.array([[950, 60, 850], [-450, -120, -250]]) * 1e-3,
     "right": np.array([[-620, 40, -760], [60, 0, 230]]) * 1e-3,
 }
 #: the delay after which a bundle branch counts as blocked: its late wave is complete
@@ -109,7 +101,7 @@ class Patient:
     known: frozenset[str]
     axes_rad: tuple[float, float, float]  # rotation vector of the heart
     strength: float  # of the ventricular dipole; 1 is a middle-aged man's
-    qrs_ms: float  # without any delay
+    narrow_ms: float  # QRS duration without any delay
     delay_ms: float  # of the delayed bundle branch
     branch: Literal["left", "right"]
     fibrillates: bool
@@ -118,16 +110,11 @@ class Patient:
     @property
     def metadata(self) -> dict[str, float | str]:
         """The metadata that were written down; a value that was not is absent."""
-        everything: dict[str, float | str] = {
-            "age": self.age_years,
-            "sex": self.sex,
-            "height": self.height_cm,
-            "weight": self.weight_kg,
-        }
-        return {key: value for key, value in everything.items() if key in self.known}
+        values = (self.age_years, self.sex, self.height_cm, self.weight_kg)
+        return {key: value for key, value in zip(METADATA, values, strict=True) if key in self.known}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Traits:
     """One record before it is played: everything that its labels depend on.
 
@@ -166,17 +153,8 @@ def wide_ms(sex: str) -> float:
 
 
 def usual_voltage(age_years: float, sex: str) -> float:
-    """Return the voltage of the healthy of this age and sex; 1 is that of men of 50."""
+    """Return the voltage of the healthy, less in women and with age; 1 is that of men of 50."""
     return (0.78 if sex == "female" else 1.0) * math.exp(-0.008 * (age_years - 50))
-
-
-def voltage_limits_mv(age_years: float, sex: str) -> tuple[float, float]:
-    """Return the limits of S(V1) + R(V5 or V6) (Sokolow and Lyon 1949) and R(aVL) + S(V3) (Casale et al. 1985).
-
-    The classical 3.5 mV and 2.8 mV are taken for men of 50; women and the old have less voltage in health.
-    """
-    usual = usual_voltage(age_years, sex)
-    return 3.5 * usual, 2.8 * usual
 
 
 def draw_patient(patient: int, *, seed: int = 0) -> Patient:
@@ -201,7 +179,7 @@ def draw_patient(patient: int, *, seed: int = 0) -> Patient:
         known=frozenset(known),
         axes_rad=(rng.normal(0, 0.1), rng.normal(0, 0.15), frontal),
         strength=usual_voltage(age, sex) * rng.lognormal(0.19, 0.28),
-        qrs_ms=rng.normal(85 if female else 95, 6),
+        narrow_ms=rng.normal(85 if female else 95, 6),
         delay_ms=min(rng.gamma(2, 15), 1.2 * _FULL_DELAY_MS) if rng.random() < 0.45 else 0.0,
         branch="left" if rng.random() < 0.5 else "right",
         fibrillates=bool(rng.random() < 0.55 * ((age - 18) / 77) ** 2),
@@ -213,34 +191,33 @@ def draw(index: int, *, seed: int = 0) -> Traits:
     """Draw the traits and labels of record `index`, without playing it."""
     number = index // RECORDS_PER_PATIENT
     patient = draw_patient(number, seed=seed)
-    age, sex = patient.age_years, patient.sex
     rng = np.random.default_rng([seed, index, 1])
     fibrillating = bool(patient.fibrillates and rng.random() < 0.8)
-    rate = (116 - 0.55 * age) * (1.1 if fibrillating else 1.0) * rng.lognormal(0, 0.22)
-    rate = float(np.clip(rate, 38, 190))
-    voltage = _voltage(patient)
+    usual_bpm = (116 - 0.55 * patient.age_years) * (1.1 if fibrillating else 1.0)
+    rate_bpm = min(max(usual_bpm * rng.lognormal(0, 0.22), 38.0), 190.0)
+    qrs_ms, voltage = patient.narrow_ms + patient.delay_ms, _voltage(patient)
     waves = _beat(patient, fibrillating, voltage, rng)
     # a reader's calipers are not exact; this and the continuous severities are the only softness of the borders
-    read_ms, read_voltage = waves.qrs_ms + rng.normal(0, 3), voltage * rng.lognormal(0, 0.03)
+    read_ms, read_voltage = qrs_ms + rng.normal(0, 3), voltage * rng.lognormal(0, 0.03)
     holds = {
         "AFIB": fibrillating,
-        "TACHY": rate > tachycardia_bpm(age),
-        "WIDE": read_ms > wide_ms(sex),
+        "TACHY": rate_bpm > tachycardia_bpm(patient.age_years),
+        "WIDE": read_ms > wide_ms(patient.sex),
         "HYP": read_voltage > 1,
     }
     holds["NORM"] = not any(holds.values())
     labels = tuple(name for name in CLASSES if holds[name])
-    return Traits(f"p{number:06d}", patient, fibrillating, rate, waves, waves.qrs_ms, voltage, labels)
+    return Traits(f"p{number:06d}", patient, fibrillating, rate_bpm, waves, qrs_ms, voltage, labels)
 
 
 def simulate(index: int, *, seed: int = 0, rate_hz: float = 100.0, duration_s: float = 10.0) -> Simulated:
-    """Simulate record `index`: signal (L, T) mV of the twelve standard leads. The same (seed, index) is the same record.
+    """Simulate record `index`: signal (L, T) mV of the twelve standard leads. The same (seed, index), the same record.
 
     Labels and traits depend neither on `rate_hz` nor on `duration_s`.
     """
     traits = draw(index, seed=seed)
     rng = np.random.default_rng([seed, index, 2])
-    t_s = np.arange(round(duration_s * rate_hz)) / rate_hz
+    t_s = np.arange(max(round(duration_s * rate_hz), 1)) / rate_hz
     breath_hz, breath_phase = rng.uniform(0.17, 0.33), rng.uniform(0, 2 * np.pi)
     r_s, rr_s = _r_waves(traits, duration_s, breath_hz, breath_phase, rng)
     dipole = _play(traits.waves, r_s, rr_s, rate_hz, len(t_s))
@@ -251,34 +228,30 @@ def simulate(index: int, *, seed: int = 0, rate_hz: float = 100.0, duration_s: f
     body = math.exp(-0.008 * (traits.patient.weight_kg - 70))
     contact = np.concatenate([[1, 1], rng.lognormal(0, 0.07, 6)])  # chest electrodes are never placed twice alike
     leads = (contact * body)[:, None] * (DOWER @ dipole.T) + ELECTRODES @ _noise(breath, rate_hz, rng)
-    recording = Recording(
-        signal=(TWELVE @ leads).astype(np.float32),
-        rate_hz=rate_hz,
-        leads=STANDARD_LEADS,
-        patient_id=traits.patient_id,
-        metadata=traits.patient.metadata,
-    )
+    signal = (TWELVE @ leads).astype(np.float32)
+    recording = Recording(signal, rate_hz, STANDARD_LEADS, traits.patient_id, traits.patient.metadata)
     return Simulated(recording, traits.labels, r_s[(r_s >= 0) & (r_s < duration_s)], traits)
 
 
 def _voltage(patient: Patient) -> float:
-    """Return the larger of Sokolow-Lyon and Cornell voltage over its limit."""
-    t_ms = np.arange(-40.0, 61.0, 2.0)[:, None]
+    """Return the larger of two voltages over their limits: S(V1) + R(V5 or V6) and R(aVL) + S(V3).
+
+    Their classical limits, 3.5 mV (Sokolow and Lyon 1949) and 2.8 mV (Casale et al. 1985), are those of men of 50 here.
+    """
+    t_s = 1e-3 * np.arange(-40, 61, 2)[:, None]
     waves = _NORMAL[_QRS]
-    dipole = np.exp(-0.5 * ((t_ms - waves[:, 0]) / waves[:, 1]) ** 2) @ (waves[:, 3:] * 1e-3)
+    dipole = np.exp(-0.5 * ((t_s - waves[:, 0]) / waves[:, 1]) ** 2) @ waves[:, 3:]
     leads = TWELVE @ DOWER @ _rotation(patient.axes_rad) @ dipole.T * patient.strength
     r, s = dict(zip(STANDARD_LEADS, leads.max(1), strict=True)), dict(zip(STANDARD_LEADS, -leads.min(1), strict=True))
-    sokolow, cornell = voltage_limits_mv(patient.age_years, patient.sex)
-    return float(max((s["V1"] + max(r["V5"], r["V6"])) / sokolow, (r["aVL"] + s["V3"]) / cornell))
+    ratio = max((s["V1"] + max(r["V5"], r["V6"])) / 3.5, (r["aVL"] + s["V3"]) / 2.8)
+    return float(ratio / usual_voltage(patient.age_years, patient.sex))
 
 
 def _beat(patient: Patient, fibrillating: bool, voltage: float, rng: np.random.Generator) -> Waves:
     """Return the beat of a record: the normal one, with this patient's size, delay and repolarisation."""
     table = _NORMAL.copy()
-    table[:, :2] *= 1e-3
-    table[:, 3:] *= 1e-3
     table[_P, 3:] *= 0.0 if fibrillating else rng.lognormal(-0.1, 0.3)
-    table[_QRS, :2] *= patient.qrs_ms / _QRS_MS
+    table[_QRS, :2] *= patient.narrow_ms / _QRS_MS
     table[_QRS, 3:] *= patient.strength
     strain = patient.strain * np.clip(3 * (voltage - 0.85), 0, 1)
     table[_T, 3:] *= rng.lognormal(0, 0.25) * (1 - 1.3 * strain)
@@ -289,8 +262,8 @@ def _beat(patient: Patient, fibrillating: bool, voltage: float, rng: np.random.G
     table[_T, 3:] += against / 2
     table[_T, 0] += 0.5e-3 * patient.delay_ms
     # the late wave ends when the QRS complex does
-    width_s = 1e-3 * (10 + 12 * severity)
-    end_s = table[_QRS.stop - 1, 0] + _EDGE * table[_QRS.stop - 1, 1] + 1e-3 * patient.delay_ms
+    width_s = 1e-3 * (10 + 15 * severity)
+    end_s = table[_BASE, 0] + _EDGE * table[_BASE, 1] + 1e-3 * patient.delay_ms
     late_wave = [end_s - _EDGE * width_s, width_s, 0, *(late * patient.strength)]
     table = np.vstack([table, late_wave])
     return Waves(table[:, 0], table[:, 1], table[:, 2], table[:, 3:] @ _rotation(patient.axes_rad).T)
@@ -347,8 +320,8 @@ def _play(waves: Waves, r_s: Floats, rr_s: Floats, rate_hz: float, samples: int)
 
 
 def _f_waves(t_s: Floats, rng: np.random.Generator) -> Floats:
-    """Return the dipole (T, 3) mV of fibrillating atria: a sawtooth of drifting frequency (Stridh and Sornmo 2001)."""
-    phase = 2 * np.pi * rng.uniform(4, 9) * t_s + rng.uniform(0, 2 * np.pi)
+    """Return the dipole (T, 3) mV of fibrillating atria: a sawtooth of drifting 4-9 Hz (Stridh and Sornmo 2001)."""
+    phase = 2 * np.pi * rng.uniform(5, 8) * t_s + rng.uniform(0, 2 * np.pi)
     phase += rng.uniform(0.5, 2.5) * np.sin(2 * np.pi * rng.uniform(0.1, 0.4) * t_s)
     order = np.arange(1, 4)
     sawtooth = np.sin(phase[:, None] * order) @ (1 / order)

@@ -59,7 +59,9 @@ class MaskedBatchNorm(nn.Module):
 class ConvBlock(nn.Module):
     """Convolution (1-D or 2-D, same padding), batch normalisation, ReLU; padded steps are 0 before and after."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, ...], stride: tuple[int, ...], relu: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: tuple[int, ...], stride: tuple[int, ...], relu: bool = True
+    ) -> None:
         """`kernel` (odd) and `stride` per axis, time last."""
         super().__init__()
         convolution = nn.Conv1d if len(kernel) == 1 else nn.Conv2d
@@ -83,7 +85,9 @@ class ConvBlock(nn.Module):
 class Residual(nn.Module):
     """Two convolution blocks with a shortcut (He et al. 2016); the shortcut averages where the block strides."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, ...], stride: tuple[int, ...], dropout: float) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: tuple[int, ...], stride: tuple[int, ...], dropout: float
+    ) -> None:
         """`dropout` between the two convolutions."""
         super().__init__()
         one = (1,) * len(kernel)

@@ -29,7 +29,9 @@ class BandPower(nn.Module):
         frequencies = np.fft.rfftfreq(self.width, 1 / rate_hz)
         bins = np.flatnonzero((frequencies >= low_hz) & (frequencies <= high_hz))
         if len(bins) < 2:
-            raise ConfigError(f"window_s={window_s:g}: the band {low_hz:g}-{high_hz:g} Hz holds {len(bins)} frequency bins")
+            raise ConfigError(
+                f"window_s={window_s:g}: the band {low_hz:g}-{high_hz:g} Hz holds {len(bins)} frequency bins"
+            )
         self.frequencies_hz = frequencies[bins]
         taper = get_window("hann", self.width)
         angle = 2 * math.pi * np.outer(np.arange(self.width), bins) / self.width

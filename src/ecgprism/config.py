@@ -1,0 +1,173 @@
+"""YAML -> validated configuration. Components stay `name: {options}`; their constructors are their schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ecgprism.errors import ConfigError, nearest
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class Component(_Section):
+    """A registered component by name, with options for its constructor: `name` or `{name: {option: value}}`."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, Mapping) and "name" not in value:
+            if len(value) != 1:
+                raise ValueError("expected a name, or one name with its options: {name: {option: value}}")
+            name, options = next(iter(value.items()))
+            return {"name": name, "options": options or {}}
+        return value
+
+    def plain(self) -> str | dict[str, Any]:
+        """Return the form that YAML has."""
+        return {self.name: self.options} if self.options else self.name
+
+
+class Branch(_Section):
+    """One view and the encoder that reads it."""
+
+    view: Component
+    encoder: Component
+
+
+class Augment(_Section):
+    """Augmentations of a training batch; each is off at its default. All act on the signal, so every view sees them."""
+
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    lead_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    noise_db: tuple[float, float] | None = None
+    time_mask: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    frequency_mask_hz: Annotated[float, Field(ge=0)] = 0.0
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @field_validator("noise_db")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError("expected [lowest, highest] in dB")
+        return value
+
+
+class Train(_Section):
+    """How to train."""
+
+    epochs: Annotated[int, Field(gt=0)] = 30
+    batch_size: Annotated[int, Field(gt=0)] = 64
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    seed: Annotated[int, Field(ge=0)] = 0
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    class_weights: Literal["none", "balanced"] = "none"
+    auxiliary: Annotated[float, Field(ge=0)] = 0.3
+    view_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    monitor: Literal["macro_auroc", "macro_f1", "loss"] = "macro_auroc"
+    patience: Annotated[int, Field(gt=0)] = 10
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+
+class Config(_Section):
+    """A training run, whole."""
+
+    corpus: Path
+    task: str | None = None
+    window_s: Annotated[float, Field(gt=0)] = 10.0
+    leads: list[str] | None = None
+    views: Annotated[dict[str, Branch], Field(min_length=1)]
+    fusion: Component = Component(name="concat")
+    dim: Annotated[int, Field(gt=0)] = 128
+    aggregate: Literal["mean", "max"] = "mean"
+    augment: Augment = Augment()
+    train: Train = Train()
+
+    def plain(self) -> dict[str, Any]:
+        """Return the whole configuration, defaults filled in, as YAML holds it."""
+        out = self.model_dump(mode="json", exclude={"views", "fusion"})
+        out["views"] = {
+            name: {"view": branch.view.plain(), "encoder": branch.encoder.plain()} for name, branch in self.views.items()
+        }
+        out["fusion"] = self.fusion.plain()
+        return out
+
+
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file and apply `key.key=value` overrides (values in YAML). Raises ConfigError with file and key."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such configuration file")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys such as corpus: and views:")
+    for override in overrides:
+        _override(tree, override)
+    return parse_config(tree, str(path))
+
+
+def parse_config(tree: Mapping[str, Any], where: str = "config") -> Config:
+    """Validate plain data. Raises ConfigError naming the key, the value and the nearest valid choice."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        keys = [str(part) for part in problem["loc"]]
+        at = f"{where}: {'.'.join(keys)}"
+        if problem["type"] == "extra_forbidden":
+            raise ConfigError(f"{at}: unknown key{nearest(keys[-1], _known_keys(keys[:-1]))}") from None
+        if problem["type"] == "missing":
+            raise ConfigError(f"{at}: is missing") from None
+        message = problem["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{at} = {problem['input']!r}: {message[0].lower()}{message[1:]}") from None
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    """Return the keys of the section at `path`."""
+    section: type[BaseModel] = Config
+    if path and path[0] == "views":
+        section = Branch if len(path) == 2 else Component
+    elif path:
+        section = {"augment": Augment, "train": Train}.get(path[0], Component)
+    return list(section.model_fields)
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{override!r}: expected key=value, as in train.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"{override!r}: the value is not valid YAML") from None
+    *parents, last = key.split(".")
+    at = tree
+    for parent in parents:
+        below = at.get(parent)
+        if isinstance(below, str):  # `encoder: mlp` with an option given for it: `encoder.mlp.hidden=64`
+            below = {below: {}}
+        elif below is None:
+            below = {}
+        elif not isinstance(below, dict):
+            raise ConfigError(f"{override!r}: {parent} is no section")
+        at[parent] = below
+        at = below
+    at[last] = value

@@ -1,0 +1,81 @@
+"""Inference: every item in overlapping windows through the model, windows aggregated to one answer per item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecgprism.batch import Assembler, Windows
+from ecgprism.model import PrismModel
+
+Aggregate = Literal["mean", "max"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per item: probabilities (N, K), embeddings (N, D) by view and `fused`; logits (windows, K) with their item."""
+
+    probabilities: NDArray[np.float64]
+    embeddings: dict[str, NDArray[np.float32]]
+    window_logits: NDArray[np.float32]
+    window_item: NDArray[np.int64]
+
+
+def score(
+    model: PrismModel,
+    assembler: Assembler,
+    *,
+    aggregate: Aggregate | None = None,
+    batch_size: int = 64,
+    embeddings: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Scores:
+    """Run the model over whole items: those longer than its window in windows that overlap by half.
+
+    `aggregate` (the model's own by default) takes the mean or the maximum of the windows' probabilities; a maximum over
+    exclusive classes is normalised to sum 1 again. Embeddings are averaged.
+    """
+    aggregate = aggregate or model.card.aggregate
+    device = next(model.parameters()).device
+    windows = Windows.cover(assembler.examples.length, model.spec.window)
+    n, k = len(assembler.examples), len(model.task.classes)
+    logits = np.empty((len(windows.item), k), dtype=np.float32)
+    vectors: dict[str, NDArray[np.float32]] = {}
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for part in windows.batches(batch_size):
+            items = windows.item[part]
+            output = model(assembler.batch(items, windows.start[part], windows.length[part]).to(device))
+            logits[part] = output.fused.cpu().numpy()
+            if embeddings:
+                for name, vector in output.embeddings.items():
+                    total = vectors.setdefault(name, np.zeros((n, vector.shape[1]), dtype=np.float32))
+                    np.add.at(total, items, vector.float().cpu().numpy())
+            progress(min(part.stop, len(windows.item)), len(windows.item))
+    model.train(was_training)
+    count = np.bincount(windows.item, minlength=n)[:, None]
+    return Scores(
+        probabilities=combine(model, logits, windows.item, n, aggregate),
+        embeddings={name: (total / count).astype(np.float32) for name, total in vectors.items()},
+        window_logits=logits,
+        window_item=windows.item,
+    )
+
+
+def combine(
+    model: PrismModel, logits: NDArray[np.float32], item: NDArray[np.int64], n: int, aggregate: Aggregate
+) -> NDArray[np.float64]:
+    """Return probabilities (N, K) of items from the logits of their windows."""
+    each = model.probabilities(torch.from_numpy(logits).double()).numpy()
+    out = np.zeros((n, each.shape[1]))
+    if aggregate == "max":
+        np.maximum.at(out, item, each)
+        return out / out.sum(axis=1, keepdims=True) if model.task.kind == "multiclass" else out
+    np.add.at(out, item, each)
+    return out / np.bincount(item, minlength=n)[:, None]

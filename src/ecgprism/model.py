@@ -1,0 +1,223 @@
+"""PrismModel: views + encoders + fusion + heads, from raw millivolts to probabilities; save and load."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ecgprism.batch import Batch, InputSpec, MetadataSchema
+from ecgprism.config import Branch, Component, Config
+from ecgprism.errors import ConfigError, EcgprismError
+from ecgprism.registry import check_options, find
+from ecgprism.sources.contract import Task
+
+FORMAT_VERSION = 1
+WEIGHTS, CARD = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class Output:
+    """Logits (B, K): fused and of each view's own head; `embeddings` (B, D) fused and by view; `present` bool (B, V)."""
+
+    fused: Tensor
+    views: Mapping[str, Tensor]
+    present: Tensor
+    embeddings: Mapping[str, Tensor]
+
+
+@dataclass
+class Card:
+    """What a model must be told beside its weights, all of it decided on training and validation data.
+
+    `thresholds` by class (multi-label), `temperature` of the calibrated probabilities, `lead_aliases` the spellings of
+    the data set it was trained on, `fingerprint` of that data.
+    """
+
+    aggregate: Literal["mean", "max"] = "mean"
+    thresholds: list[float] | None = None
+    temperature: float = 1.0
+    lead_aliases: dict[str, str] = field(default_factory=dict)
+    task: str = ""
+    fingerprint: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+class PrismModel(nn.Module):
+    """One network over several views of one ECG.
+
+    The only inputs are those of a Batch: raw millivolts (B, L, T) and metadata (B, M). Shapes are inferred from
+    `spec`; a branch that cannot fit raises ConfigError naming the branch and both shapes.
+    """
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        task: Task,
+        views: Mapping[str, Branch],
+        fusion: Component | None = None,
+        dim: int = 128,
+        card: Card | None = None,
+    ) -> None:
+        """Build every branch, then the fusion and the heads (one fused, one per view)."""
+        super().__init__()
+        self.spec, self.task, self.branches, self.dim = spec, task, dict(views), dim
+        self.fusion_component = fusion or Component(name="concat")
+        self.card = card or Card()
+        self.views, self.encoders = nn.ModuleDict(), nn.ModuleDict()
+        for name, branch in self.branches.items():
+            at = f"views.{name}"
+            view = _build("views", branch.view, at, (spec,))
+            encoder = _build("encoders", branch.encoder, at, (view.shape, dim))
+            self.views[name], self.encoders[name] = view, encoder
+        self.fusion = _build("fusions", self.fusion_component, "fusion", (tuple(self.branches), dim))
+        self.head = nn.Linear(dim, len(task.classes))
+        # With a single view its own head would be a second opinion on the same embedding.
+        own = self.branches if len(self.branches) > 1 else ()
+        self.view_heads = nn.ModuleDict({name: nn.Linear(dim, len(task.classes)) for name in own})
+
+    @classmethod
+    def from_config(cls, config: Config, spec: InputSpec, task: Task) -> PrismModel:
+        """Build the model that a configuration describes."""
+        return cls(spec, task, config.views, config.fusion, config.dim, Card(aggregate=config.aggregate))
+
+    def forward(self, batch: Batch, keep: Tensor | None = None) -> Output:
+        """Return logits and embeddings; `keep` bool (B, V) hides views that are there (view dropout, ablation)."""
+        tokens: dict[str, Tensor] = {}
+        present = []
+        for name, view in self.views.items():
+            tokens[name] = self.encoders[name](view(batch))
+            present.append(view.present(batch))
+        presence = torch.stack(present, dim=1)
+        if keep is not None:
+            presence = presence & keep
+        fused = self.fusion(tokens, presence)
+        embeddings = {name: token.mean(dim=1) for name, token in tokens.items()}
+        return Output(
+            fused=self.head(fused).float(),
+            views={name: head(embeddings[name]).float() for name, head in self.view_heads.items()},
+            present=presence,
+            embeddings={"fused": fused, **embeddings},
+        )
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return calibrated probabilities (B, K) of logits (B, K)."""
+        scaled = logits / self.card.temperature
+        return scaled.softmax(dim=1) if self.task.kind == "multiclass" else scaled.sigmoid()
+
+    def shapes(self) -> dict[str, tuple[str, int]]:
+        """Return by view the shape it gives and the number of parameters of its encoder."""
+        return {
+            name: (str(view.shape), parameters(self.encoders[name]))  # type: ignore[union-attr]
+            for name, view in self.views.items()
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Write model.safetensors and model.json, each whole or not at all."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        card = {
+            "format": FORMAT_VERSION,
+            "leads": self.spec.leads,
+            "rate_hz": self.spec.rate_hz,
+            "unit": "mV",
+            "window": self.spec.window,
+            "metadata": self.spec.metadata.to_json(),
+            "kind": self.task.kind,
+            "classes": self.task.classes,
+            "views": {name: branch.model_dump() for name, branch in self.branches.items()},
+            "fusion": self.fusion_component.model_dump(),
+            "dim": self.dim,
+            **asdict(self.card),
+        }
+        card["versions"] = versions()
+        state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
+        with whole(folder / WEIGHTS) as path:
+            save_file(state, path)
+        with whole(folder / CARD) as path:
+            path.write_text(json.dumps(card, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> PrismModel:
+        """Read a saved model, ready for inference; executes no code from the files. Raises EcgprismError."""
+        folder = Path(folder)
+        for name in (CARD, WEIGHTS):
+            if not (folder / name).is_file():
+                raise EcgprismError(f"{folder}: no model here ({name} is missing): not a finished training run")
+        try:
+            card = json.loads((folder / CARD).read_text())
+        except ValueError as error:
+            raise EcgprismError(f"{folder / CARD}: damaged ({error})") from None
+        if card["format"] != FORMAT_VERSION:
+            raise EcgprismError(f"{folder / CARD}: format {card['format']}, expected {FORMAT_VERSION}")
+        spec = InputSpec(
+            tuple(card["leads"]), card["rate_hz"], card["window"], MetadataSchema.from_json(card["metadata"])
+        )
+        model = cls(
+            spec,
+            Task(card["kind"], tuple(card["classes"])),
+            {name: Branch.model_validate(branch) for name, branch in card["views"].items()},
+            Component.model_validate(card["fusion"]),
+            card["dim"],
+            Card(**{key: card[key] for key in Card.__dataclass_fields__}),
+        )
+        try:
+            model.load_state_dict(load_file(folder / WEIGHTS))
+        except Exception as error:  # safetensors and torch raise kinds of their own
+            raise EcgprismError(f"{folder / WEIGHTS}: does not fit {CARD} ({str(error).splitlines()[0]})") from None
+        return model.eval()
+
+
+def _build(kind: str, component: Component, at: str, given: tuple[Any, ...]) -> Any:
+    options = check_options(kind, component.name, component.options, len(given), at)
+    try:
+        return find(kind, component.name)(*given, **options)
+    except ConfigError as error:
+        raise ConfigError(f"{at}: {error}") from None
+
+
+def parameters(module: nn.Module) -> int:
+    """Return the number of trained parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return {name: importlib.metadata.version(name) for name in ("ecgprism", "torch", "lightning", "numpy")}
+
+
+class whole:  # noqa: N801  (reads as a word: `with whole(path) as temporary`)
+    """Write a file whole or not at all: a temporary name inside the block, renamed at its end."""
+
+    def __init__(self, path: Path) -> None:
+        """`path` is the name at the end."""
+        self.path, self.temporary = path, path.with_name(path.name + ".partial")
+
+    def __enter__(self) -> Path:
+        """Return the temporary path."""
+        return self.temporary
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Rename, or remove after an error."""
+        if kind is None:
+            os.replace(self.temporary, self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def common_leads(wanted: Iterable[str] | None, held: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Return the leads a model is built for: those wanted, all of the corpus by default."""
+    if wanted is None:
+        return held
+    missing = [lead for lead in wanted if lead not in held]
+    if missing:
+        raise ConfigError(f"leads: {missing[0]!r} is not in {where}; there are: {', '.join(held)}")
+    return tuple(wanted)
