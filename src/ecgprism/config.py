@@ -91,6 +91,7 @@ class Config(_Section):
     task: str | None = None
     window_s: Annotated[float, Field(gt=0)] = 10.0
     leads: list[str] | None = None
+    classes: list[str] | None = None
     views: Annotated[dict[str, Branch], Field(min_length=1)]
     fusion: Component = Component(name="concat")
     dim: Annotated[int, Field(gt=0)] = 128

@@ -105,16 +105,31 @@ class Corpus:
             raise EcgprismError(f"{self.path}: no task {name!r}{nearest(name, self.tasks)}")
         return name, self.tasks[name]
 
-    def select(self, task: str, splits: Sequence[str] = SPLITS) -> Examples:
-        """Return the items of some splits that have a label of the task; the others are counted."""
+    def select(
+        self, task: str, splits: Sequence[str] = SPLITS, classes: Sequence[str] | None = None
+    ) -> Examples:
+        """Return the items of some splits that have a label of the task; the others are counted.
+
+        `classes` (all of the task by default) chooses and orders the columns of the target; an item whose labels are
+        all among the other classes is left out as well. Raises EcgprismError for a class that the task does not have.
+        """
+        chosen_classes = list(classes or self.tasks[task].classes)
+        for name in chosen_classes:
+            if name not in self.tasks[task].classes:
+                raise EcgprismError(
+                    f"{self.path}: task {task} has no class {name!r}{nearest(name, self.tasks[task].classes)}"
+                )
         split = self.records["split"].to_numpy()[self.items["record"]]
         inside = np.isin(split, list(splits))
         column = self.items[LABELS_PREFIX + task]
         labelled = column.notna().to_numpy()
         chosen = np.flatnonzero(inside & labelled)
-        target = np.zeros((len(chosen), len(self.tasks[task].classes)), dtype=bool)
-        for row, classes in enumerate(column.iloc[chosen]):
-            target[row, classes] = True
+        every = np.zeros((len(chosen), len(self.tasks[task].classes)), dtype=bool)
+        for row, held in enumerate(column.iloc[chosen]):
+            every[row, held] = True
+        target = every[:, [self.tasks[task].classes.index(name) for name in chosen_classes]]
+        other_class_only = every.any(axis=1) & ~target.any(axis=1)
+        chosen, target = chosen[~other_class_only], target[~other_class_only]
         rows = self.items.iloc[chosen]
         record = rows["record"].to_numpy(np.int64)
         return Examples(
@@ -123,7 +138,7 @@ class Corpus:
             length=rows["length"].to_numpy(np.int64),
             target=target,
             cluster=self.records["cluster"].to_numpy(np.int64)[record],
-            left_out=int((inside & ~labelled).sum()),
+            left_out=int(inside.sum()) - len(chosen),
         )
 
     def refuse_leaks(self) -> None:

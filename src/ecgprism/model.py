@@ -26,7 +26,10 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 
 @dataclass(frozen=True)
 class Output:
-    """Logits (B, K): fused and of each view's own head; `embeddings` (B, D) fused and by view; `present` bool (B, V)."""
+    """Logits (B, K): fused and of each view's own head; `embeddings` (B, D) fused and by view.
+
+    `present` bool (B, V) tells which views the record has, whatever was hidden from the fusion.
+    """
 
     fused: Tensor
     views: Mapping[str, Tensor]
@@ -92,21 +95,21 @@ class PrismModel(nn.Module):
     def forward(self, batch: Batch, keep: Tensor | None = None) -> Output:
         """Return logits and embeddings; `keep` bool (B, V) hides views that are there (view dropout, ablation)."""
         tokens: dict[str, Tensor] = {}
-        present = []
         for name, view in self.views.items():
             tokens[name] = self.encoders[name](view(batch))
-            present.append(view.present(batch))
-        presence = torch.stack(present, dim=1)
-        if keep is not None:
-            presence = presence & keep
-        fused = self.fusion(tokens, presence)
+        present = self.present(batch)
+        fused = self.fusion(tokens, present if keep is None else present & keep)
         embeddings = {name: token.mean(dim=1) for name, token in tokens.items()}
         return Output(
             fused=self.head(fused).float(),
             views={name: head(embeddings[name]).float() for name, head in self.view_heads.items()},
-            present=presence,
+            present=present,
             embeddings={"fused": fused, **embeddings},
         )
+
+    def present(self, batch: Batch) -> Tensor:
+        """Return bool (B, V): which views each record has."""
+        return torch.stack([view.present(batch) for view in self.views.values()], dim=1)  # type: ignore[operator]
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return calibrated probabilities (B, K) of logits (B, K)."""
