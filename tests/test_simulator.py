@@ -145,9 +145,14 @@ def test_same_seed_and_index_same_record_in_any_process():
 
 
 @pytest.mark.parametrize("other", [{"index": 16}, {"index": 18}, {"seed": 6}])
-def test_another_index_or_seed_is_another_record(other):
+def test_another_index_or_seed_is_another_record(other, monkeypatch):
     given = {"index": 17, "seed": 5}
-    assert not np.allclose(simulate(**given).recording.signal, simulate(**given | other).recording.signal, atol=0.05)
+    one, two = simulate(**given), simulate(**given | other)
+    assert not np.allclose(one.recording.signal, two.recording.signal, atol=0.05)
+    assert one.traits.rate_bpm != two.traits.rate_bpm
+    # the same heart in another record still beats at other times
+    monkeypatch.setattr("ecgprism.simulator.draw", lambda index, *, seed: one.traits)
+    assert abs(simulate(**given | other).r_peaks_s[0] - one.r_peaks_s[0]) > 1e-3
 
 
 def test_truth_depends_neither_on_rate_nor_on_duration():
@@ -167,8 +172,10 @@ def test_rate_measured_from_the_signal_is_the_true_rate():
         true_rr_s = np.diff(record.r_peaks_s)
         errors.append(60 * RATE_HZ / np.median(np.diff(at)) / (60 / np.median(true_rr_s)) - 1)
     assert np.percentile(np.abs(errors), 95) < 0.03
-    mean_bpm = [60 / np.diff(record.r_peaks_s).mean() for record in records()]
-    assert np.corrcoef(mean_bpm, [record.traits.rate_bpm for record in records()])[0, 1] > 0.97
+    mean_bpm = np.array([60 / np.diff(record.r_peaks_s).mean() for record in records()])
+    drawn_bpm = np.array([record.traits.rate_bpm for record in records()])
+    assert np.corrcoef(mean_bpm, drawn_bpm)[0, 1] > 0.97
+    assert np.median(mean_bpm / drawn_bpm) == pytest.approx(1, abs=0.02)
 
 
 def test_r_peaks_lie_on_the_qrs_complexes():

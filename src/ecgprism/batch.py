@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -68,9 +68,8 @@ class MetadataSchema:
                 columns.append(Column(name))
         return cls(tuple(columns))
 
-    def encode(self, rows: pd.DataFrame | Mapping[str, Sequence[Any]]) -> NDArray[np.float32]:
+    def encode(self, rows: pd.DataFrame | Mapping[str, Sequence[Any]], n: int) -> NDArray[np.float32]:
         """Return float32 (N, M): numbers, the number of a category, NaN for missing or for an unseen category."""
-        n = len(next(iter(rows.values()))) if isinstance(rows, Mapping) and rows else len(rows)
         out = np.full((n, len(self.columns)), np.nan, dtype=np.float32)
         for m, column in enumerate(self.columns):
             if column.name not in rows:
@@ -113,14 +112,25 @@ class InputSpec:
     metadata: MetadataSchema = MetadataSchema()
 
 
-class Assembler:
+class Assembler(Protocol):
+    """Makes batches of windows of items; `lengths` (N,) are the items' whole lengths in samples."""
+
+    lengths: NDArray[np.int64]
+
+    def batch(self, items: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
+        """Return windows of items; `starts` and `lengths` in samples, counted from the item's own start."""
+        ...
+
+
+class CorpusAssembler:
     """Makes batches of a corpus's examples for a model's input specification."""
 
     def __init__(self, corpus: Corpus, examples: Examples, spec: InputSpec) -> None:
         """Encode targets and metadata once; signals stay on disk."""
         self.corpus, self.examples, self.spec = corpus, examples, spec
+        self.lengths = examples.length
         self.target = torch.from_numpy(examples.target.astype(np.float32))
-        self.metadata = torch.from_numpy(spec.metadata.encode(corpus.metadata)[examples.record])
+        self.metadata = torch.from_numpy(spec.metadata.encode(corpus.metadata, len(corpus.records))[examples.record])
 
     def batch(self, items: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
         """Return windows of items; `starts` and `lengths` in samples, counted from the item's own start."""
@@ -138,6 +148,49 @@ class Assembler:
         )
 
 
+class SignalAssembler:
+    """Makes batches of signals in memory, at the model's rate: recordings that no corpus holds."""
+
+    def __init__(
+        self,
+        signals: Sequence[NDArray[np.float32]],
+        leads: Sequence[Sequence[str]],
+        metadata: Sequence[Mapping[str, float | str]],
+        spec: InputSpec,
+    ) -> None:
+        """Take signals (L, T) in mV with NaN for not recorded, each with its leads and metadata."""
+        self.spec = spec
+        self.lengths = np.array([signal.shape[1] for signal in signals], dtype=np.int64)
+        names = [column.name for column in spec.metadata.columns]
+        table = {name: [row.get(name) for row in metadata] for name in names}
+        self.metadata = torch.from_numpy(spec.metadata.encode(table, len(signals)))
+        self.signals, self.recorded = [], []
+        for signal, held in zip(signals, leads, strict=True):
+            rows = np.full((len(spec.leads), signal.shape[1]), np.nan, dtype=np.float32)
+            for row, lead in enumerate(spec.leads):
+                if lead in held:
+                    rows[row] = signal[list(held).index(lead)]
+            self.signals.append(np.nan_to_num(rows))
+            self.recorded.append(~np.isnan(rows))
+
+    def batch(self, items: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
+        """Return windows of the signals."""
+        width = int(lengths.max())
+        signal = np.zeros((len(items), len(self.spec.leads), width), dtype=np.float32)
+        lead_mask = np.zeros(signal.shape[:2], dtype=bool)
+        for b, (item, start, length) in enumerate(zip(items, starts, lengths, strict=True)):
+            part = slice(start, start + length)
+            signal[b, :, :length] = self.signals[item][:, part]
+            lead_mask[b] = self.recorded[item][:, part].any(axis=1)
+        full = bool((lengths == width).all())
+        return Batch(
+            signal=torch.from_numpy(signal),
+            length=None if full else torch.from_numpy(lengths),
+            lead_mask=torch.from_numpy(lead_mask),
+            metadata=self.metadata[torch.from_numpy(items)],
+        )
+
+
 class TrainingBatches:
     """One epoch after another of shuffled random crops; order and crops depend on (seed, epoch, step) alone.
 
@@ -145,10 +198,10 @@ class TrainingBatches:
     batch keeps (1.0: the whole window).
     """
 
-    def __init__(self, assembler: Assembler, batch_size: int, seed: int, crop: float = 1.0) -> None:
-        """Start at epoch 0; `epoch` may be set."""
-        self.assembler, self.seed, self.crop, self.epoch = assembler, seed, crop, 0
-        self.steps = -(-len(assembler.examples) // batch_size)
+    def __init__(self, assembler: Assembler, window: int, batch_size: int, seed: int, crop: float = 1.0) -> None:
+        """Start at epoch 0; `epoch` may be set. `window` in samples."""
+        self.assembler, self.window, self.seed, self.crop, self.epoch = assembler, window, seed, crop, 0
+        self.steps = -(-len(assembler.lengths) // batch_size)
 
     def __len__(self) -> int:
         """Return the number of steps of an epoch."""
@@ -156,11 +209,11 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the current epoch; their sizes differ by at most one."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.assembler.examples))
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.assembler.lengths))
         for step, items in enumerate(np.array_split(order, self.steps)):
             rng = np.random.default_rng([self.seed, self.epoch, step])
-            window = round(self.assembler.spec.window * rng.uniform(self.crop, 1.0))
-            whole = self.assembler.examples.length[items]
+            window = round(self.window * rng.uniform(self.crop, 1.0))
+            whole = self.assembler.lengths[items]
             lengths = np.minimum(whole, window)
             starts = rng.integers(0, whole - lengths + 1)
             yield self.assembler.batch(items, starts, lengths)

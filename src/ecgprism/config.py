@@ -103,7 +103,8 @@ class Config(_Section):
         """Return the whole configuration, defaults filled in, as YAML holds it."""
         out = self.model_dump(mode="json", exclude={"views", "fusion"})
         out["views"] = {
-            name: {"view": branch.view.plain(), "encoder": branch.encoder.plain()} for name, branch in self.views.items()
+            name: {"view": branch.view.plain(), "encoder": branch.encoder.plain()}
+            for name, branch in self.views.items()
         }
         out["fusion"] = self.fusion.plain()
         return out
@@ -147,7 +148,8 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     if path and path[0] == "views":
         section = Branch if len(path) == 2 else Component
     elif path:
-        section = {"augment": Augment, "train": Train}.get(path[0], Component)
+        sections: dict[str, type[BaseModel]] = {"augment": Augment, "train": Train}
+        section = sections.get(path[0], Component)
     return list(section.model_fields)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,13 @@ class Examples:
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.record)
+
+    def first(self, n: int) -> Examples:
+        """Return the first `n` items."""
+        arrays: dict[str, Any] = {
+            name: value[:n] for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
+        return replace(self, **arrays)
 
 
 class Corpus:
@@ -105,9 +112,7 @@ class Corpus:
             raise EcgprismError(f"{self.path}: no task {name!r}{nearest(name, self.tasks)}")
         return name, self.tasks[name]
 
-    def select(
-        self, task: str, splits: Sequence[str] = SPLITS, classes: Sequence[str] | None = None
-    ) -> Examples:
+    def select(self, task: str, splits: Sequence[str] = SPLITS, classes: Sequence[str] | None = None) -> Examples:
         """Return the items of some splits that have a label of the task; the others are counted.
 
         `classes` (all of the task by default) chooses and orders the columns of the target; an item whose labels are

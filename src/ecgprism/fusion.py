@@ -1,4 +1,4 @@
-"""Fusion of views: {view: tokens} and a presence mask -> one vector. Missing views are handled here and nowhere else."""
+"""Fusion: {view: tokens} and a presence mask -> one vector. Missing views are handled here and nowhere else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Fusion(nn.Module):
 
 @register("fusions", "concat")
 class Concat(Fusion):
-    """Concatenation of the views' normalised embeddings and one layer; a missing view is a learned vector of its own."""
+    """Concatenated normalised embeddings and one layer; a missing view is a learned vector of its own."""
 
     def __init__(self, views: tuple[str, ...], dim: int, dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2) -> None:
         """`dropout` on the fused vector."""

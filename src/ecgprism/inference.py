@@ -42,8 +42,8 @@ def score(
     """
     aggregate = aggregate or model.card.aggregate
     device = next(model.parameters()).device
-    windows = Windows.cover(assembler.examples.length, model.spec.window)
-    n, k = len(assembler.examples), len(model.task.classes)
+    windows = Windows.cover(assembler.lengths, model.spec.window)
+    n, k = len(assembler.lengths), len(model.task.classes)
     logits = np.empty((len(windows.item), k), dtype=np.float32)
     vectors: dict[str, NDArray[np.float32]] = {}
     was_training = model.training

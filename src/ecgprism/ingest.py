@@ -17,7 +17,7 @@ import shutil
 import signal as signals
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -46,6 +46,8 @@ from ecgprism.corpus import (
 )
 from ecgprism.errors import EcgprismError, ReadError
 from ecgprism.recording import Recording
+from ecgprism.registry import check_options, find
+from ecgprism.registry import options as signature
 from ecgprism.sources.contract import Entry, Source
 from ecgprism.splits import assign, clusters
 
@@ -106,17 +108,16 @@ def _anti_alias(up: int, down: int) -> NDArray[np.float32]:
 def quantise(
     signal: NDArray[np.float32],
 ) -> tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Turn (L, T) mV into int16 with a scale and a zero per lead; a flat lead is marked as not recorded.
+    """Turn (L, T) mV into int16 with a scale and a zero per lead; NaN becomes the mark of not recorded.
 
     The range of the lead is the range of the integers, so that clipping cannot happen. Returns values (L, T),
-    scale (L,), zero (L,), flat (L,).
+    scale (L,), zero (L,), and bool (L,): which leads hold nothing.
     """
-    low = np.min(signal, axis=1, initial=np.inf, where=~np.isnan(signal)).astype(np.float64)
-    high = np.max(signal, axis=1, initial=-np.inf, where=~np.isnan(signal)).astype(np.float64)
-    flat = ~(high - low >= FLAT_MV)
-    zero = np.where(flat, 0.0, (high + low) / 2).astype(np.float32)
-    scale = np.where(flat, 1.0, (high - low) / 2 / 32_766).astype(np.float32)
+    low, high = _extremes(signal)
+    flat = ~(high >= low)
     with np.errstate(invalid="ignore"):
+        zero = np.where(flat, 0.0, (high + low) / 2).astype(np.float32)
+        scale = np.where(flat, 1.0, (high - low) / 2 / 32_766).astype(np.float32)
         steps = np.rint((signal - zero[:, None]) / scale[:, None])
         values = np.where(np.isnan(steps) | flat[:, None], NOT_RECORDED, steps).astype("<i2")
     return values, scale, zero, flat
@@ -127,12 +128,10 @@ def _prepare(source: Source, entry: Entry, rate_hz: float) -> tuple[dict[str, An
     row: dict[str, Any] = {"record_id": entry.record_id, "path": entry.path}
     try:
         recording = source.read(entry)
-        signal = resample(checked(recording), recording.rate_hz, rate_hz)
+        signal = prepared_signal(recording, rate_hz)
     except ReadError as error:
         return row | {"rejected": str(error)}, b""
     values, scale, zero, flat = quantise(signal)
-    if flat.all():
-        return row | {"rejected": f"{entry.path}: every lead is flat or empty"}, b""
     row |= {
         "patient_id": entry.patient_id,
         "official_split": entry.split,
@@ -152,15 +151,32 @@ def _prepare(source: Source, entry: Entry, rate_hz: float) -> tuple[dict[str, An
     return row, values.tobytes()
 
 
-def checked(recording: Recording) -> NDArray[np.float32]:
-    """Return the signal of a recording. Raises ReadError when its amplitude cannot be millivolts of an ECG."""
-    peak = np.max(np.abs(recording.signal), axis=1, initial=0, where=~np.isnan(recording.signal))
+def prepared_signal(recording: Recording, rate_hz: float) -> NDArray[np.float32]:
+    """Return the signal (L, T) at `rate_hz` as models get it, in training and in use: flat leads are NaN.
+
+    Raises ReadError when the amplitude cannot be millivolts of an ECG, or when every lead is flat or empty.
+    """
+    low, high = _extremes(recording.signal)
+    peak = np.maximum(np.abs(low), np.abs(high), where=high >= low, out=np.zeros_like(low))
+    at = recording.path or "the recording"
     if (peak > ABSURD_MV).any():
         lead = recording.leads[int(peak.argmax())]
-        raise ReadError(
-            f"{recording.path}: lead {lead} reaches {peak.max():g} mV; over {ABSURD_MV:g} mV the unit or gain is wrong"
-        )
-    return recording.signal
+        raise ReadError(f"{at}: lead {lead} reaches {peak.max():g} mV; over {ABSURD_MV:g} mV the unit or gain is wrong")
+    flat = ~(high - low >= FLAT_MV)
+    if flat.all():
+        raise ReadError(f"{at}: every lead is flat or empty")
+    signal = recording.signal
+    if flat.any():
+        signal = np.where(flat[:, None], np.float32(np.nan), signal)
+    return resample(signal, recording.rate_hz, rate_hz)
+
+
+def _extremes(signal: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the lowest and the highest value of each lead (L,); infinite the wrong way round for an empty one."""
+    recorded = ~np.isnan(signal)
+    low = np.min(signal, axis=1, initial=np.inf, where=recorded)
+    high = np.max(signal, axis=1, initial=-np.inf, where=recorded)
+    return low.astype(np.float64), high.astype(np.float64)
 
 
 _worker: tuple[Source, float] | None = None
@@ -179,7 +195,7 @@ def _work(entries: list[Entry]) -> list[tuple[dict[str, Any], bytes]]:
 
 def _prepared(
     source: Source, entries: Iterable[Entry], rate_hz: float, workers: int
-) -> Iterator[tuple[dict[str, Any], bytes]]:
+) -> Generator[tuple[dict[str, Any], bytes]]:
     """Yield prepared records in the order of the entries, with a bounded number under way."""
     if workers == 1:
         yield from (_prepare(source, entry, rate_hz) for entry in entries)
@@ -199,13 +215,27 @@ def _prepared(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def open_source(name: str, root: str | Path | None, options: Mapping[str, Any] | None = None) -> Source:
+    """Return a source by name, its options checked. Raises EcgprismError for a root that is missing or not wanted."""
+    cls = find("sources", name)
+    needs_root = "root" in signature(cls)
+    if needs_root and root is None:
+        raise EcgprismError(f"{name}: which folder (or file) is it in? ecgprism ingest {name} ROOT --out CORPUS")
+    if not needs_root and root is not None:
+        raise EcgprismError(f"{name}: needs no root; {str(root)!r} is not used")
+    if root is not None and not Path(root).exists():
+        raise EcgprismError(f"{root}: no such file or folder")
+    given = (Path(root),) if root is not None else ()
+    return cls(*given, **check_options("sources", name, options or {}, len(given)))
+
+
 def ingest(
-    source: Source,
-    name: str,
+    source: str,
+    root: str | Path | None,
     out: str | Path,
     *,
     rate_hz: float = 100.0,
-    options: dict[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     workers: int | None = None,
     strict: bool = False,
     overwrite: bool = False,
@@ -213,7 +243,7 @@ def ingest(
     seed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> Ingested:
-    """Read every entry of a source into the corpus folder `out` at `rate_hz`.
+    """Read every recording of a source into the corpus folder `out` at `rate_hz`, in `workers` processes.
 
     A bad record goes to rejected.csv with its reason and does not stop the rest, unless `strict`. Raises
     AllRejectedError when no record is left, EcgprismError when `out` exists (unless `overwrite`), when record ids
@@ -224,10 +254,12 @@ def ingest(
         raise EcgprismError(f"{out}: exists already; choose another --out, or --overwrite it")
     if not MIN_CORPUS_HZ <= rate_hz <= MAX_CORPUS_HZ:
         raise EcgprismError(f"rate {rate_hz:g} Hz: expected {MIN_CORPUS_HZ} to {MAX_CORPUS_HZ} Hz")
+    opened = open_source(source, root, options)
     excluded = set(exclude)
-    total, digest = _census(source, name, excluded)
+    total, digest = _census(opened, source, excluded)
     settings = {
-        "source": name,
+        "source": source,
+        "root": str(root),
         "options": {key: str(value) for key, value in (options or {}).items()},
         "rate_hz": rate_hz,
         "entries": digest,
@@ -237,11 +269,11 @@ def ingest(
     try:
         done = _start(partial, settings)
         progress(done, total)
-        todo = islice(_entries(source, excluded), done, None)
+        todo = islice(_entries(opened, excluded), done, None)
         with (
             (partial / SIGNALS).open("ab") as store,
             (partial / JOURNAL).open("a", encoding="utf-8") as journal,
-            contextlib.closing(_prepared(source, todo, rate_hz, workers)) as prepared,
+            contextlib.closing(_prepared(opened, todo, rate_hz, workers)) as prepared,
         ):
             for number, (row, samples) in enumerate(prepared, start=done + 1):
                 if strict and "rejected" in row:
@@ -254,7 +286,7 @@ def ingest(
                 journal.flush()
                 progress(number, total)
             os.fsync(store.fileno())
-        result = _finish(partial, settings, source, seed)
+        result = _finish(partial, settings, opened, seed)
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)
@@ -271,7 +303,7 @@ def _entries(source: Source, excluded: Collection[str]) -> Iterator[Entry]:
 
 
 def _census(source: Source, name: str, excluded: set[str]) -> tuple[int, str]:
-    """Count the entries and digest them. Raises EcgprismError for a record id that stands twice, and for none at all."""
+    """Count the entries and digest them. Raises EcgprismError for a record id that stands twice, and for none."""
     seen: dict[str, str] = {}
     all_ids: set[str] = set()
     digest = hashlib.sha256()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from ecgprism.batch import Batch, InputSpec, MetadataSchema
 from ecgprism.config import Branch, Component, Config
 from ecgprism.errors import ConfigError, EcgprismError
+from ecgprism.files import whole
 from ecgprism.registry import check_options, find
 from ecgprism.sources.contract import Task
 
@@ -118,10 +118,7 @@ class PrismModel(nn.Module):
 
     def shapes(self) -> dict[str, tuple[str, int]]:
         """Return by view the shape it gives and the number of parameters of its encoder."""
-        return {
-            name: (str(view.shape), parameters(self.encoders[name]))  # type: ignore[union-attr]
-            for name, view in self.views.items()
-        }
+        return {name: (str(view.shape), parameters(self.encoders[name])) for name, view in self.views.items()}
 
     def save(self, folder: str | Path) -> None:
         """Write model.safetensors and model.json, each whole or not at all."""
@@ -195,25 +192,6 @@ def parameters(module: nn.Module) -> int:
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     return {name: importlib.metadata.version(name) for name in ("ecgprism", "torch", "lightning", "numpy")}
-
-
-class whole:  # noqa: N801  (reads as a word: `with whole(path) as temporary`)
-    """Write a file whole or not at all: a temporary name inside the block, renamed at its end."""
-
-    def __init__(self, path: Path) -> None:
-        """`path` is the name at the end."""
-        self.path, self.temporary = path, path.with_name(path.name + ".partial")
-
-    def __enter__(self) -> Path:
-        """Return the temporary path."""
-        return self.temporary
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Rename, or remove after an error."""
-        if kind is None:
-            os.replace(self.temporary, self.path)
-        else:
-            self.temporary.unlink(missing_ok=True)
 
 
 def common_leads(wanted: Iterable[str] | None, held: tuple[str, ...], where: str) -> tuple[str, ...]:

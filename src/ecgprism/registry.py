@@ -80,7 +80,7 @@ def check_options(
     for key in given:
         if key not in known:
             raise ConfigError(f"{at}: {name} has no option {key!r}{nearest(key, known)}")
-    hints = get_type_hints(cls.__init__, include_extras=True)
+    hints = get_type_hints(vars(cls).get("__init__", cls), include_extras=True)
     fields: dict[str, Any] = {
         p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default) for p in known.values()
     }

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,14 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from ecgprism.augment import augment
-from ecgprism.batch import Assembler, Batch, InputSpec, MetadataSchema, TrainingBatches
+from ecgprism.batch import Batch, CorpusAssembler, InputSpec, MetadataSchema, TrainingBatches
 from ecgprism.config import Config, parse_config
 from ecgprism.corpus import Corpus, Examples
-from ecgprism.errors import ConfigError, EcgprismError
+from ecgprism.errors import EcgprismError
+from ecgprism.files import whole
 from ecgprism.inference import Scores, combine, score
 from ecgprism.metrics import accuracy, auroc, best_thresholds, decide, rates
-from ecgprism.model import PrismModel, common_leads, parameters, versions, whole
+from ecgprism.model import PrismModel, common_leads, parameters, versions
 from ecgprism.sources.contract import Task
 
 CONFIG, LAST, HISTORY, RUN = "config.yaml", "last.ckpt", "history.csv", "run.json"
@@ -141,7 +143,7 @@ def fit(
     if fast_dev_run:
         prepared = _one_batch(prepared)
         config = prepared.config
-    run = {"fingerprint": prepared.corpus.fingerprint, "versions": versions()}
+    run: dict[str, Any] = {"fingerprint": prepared.corpus.fingerprint, "versions": versions()}
     if resume:
         _same_run(out, config, run)
     else:
@@ -215,15 +217,10 @@ def _one_batch(prepared: Prepared) -> Prepared:
     """Cut the data to one batch a split, and the training to one epoch."""
     size = prepared.config.train.batch_size
     options = prepared.config.train.model_copy(update={"epochs": 1, "monitor": "loss"})
-
-    def first(examples: Examples) -> Examples:
-        arrays = {k: v[:size] for k, v in vars(examples).items() if isinstance(v, np.ndarray)}
-        return replace(examples, **arrays)
-
     return replace(
         prepared,
         config=prepared.config.model_copy(update={"train": options}),
-        examples={split: first(examples) for split, examples in prepared.examples.items()},
+        examples={split: examples.first(size) for split, examples in prepared.examples.items()},
     )
 
 
@@ -250,12 +247,13 @@ class Fitting(pl.LightningModule):
         self.options, self.model = prepared.config.train, prepared.model
         self.averaged = AveragedModel(self.model, multi_avg_fn=self._average, use_buffers=True)
         self.batches = TrainingBatches(
-            Assembler(prepared.corpus, prepared.examples["train"], self.model.spec),
+            CorpusAssembler(prepared.corpus, prepared.examples["train"], self.model.spec),
+            self.model.spec.window,
             self.options.batch_size,
             self.options.seed,
             prepared.config.augment.crop,
         )
-        self.validation = Assembler(prepared.corpus, prepared.examples["val"], self.model.spec)
+        self.validation = CorpusAssembler(prepared.corpus, prepared.examples["val"], self.model.spec)
         self.history: list[dict[str, float]] = []
         self.first_epoch, self.best, self.best_epoch = 0, -math.inf, -1
         self.stopped = self.interrupted = False
@@ -298,7 +296,10 @@ class Fitting(pl.LightningModule):
         """AdamW without decay on norms and biases (Loshchilov and Hutter 2019), one-cycle rate (Smith 2018)."""
         decayed = [p for p in self.model.parameters() if p.ndim > 1]
         plain = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.options.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": self.options.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
         optimizer = torch.optim.AdamW(groups, lr=self.options.lr)
         steps = self.options.epochs * len(self.batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self.options.lr, total_steps=max(steps, 2))
@@ -365,7 +366,8 @@ class Fitting(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Validate the averaged weights; keep the best and the last checkpoint; write the history."""
-        model: PrismModel = self.averaged.module
+        model = self.averaged.module
+        assert isinstance(model, PrismModel)
         scores = score(model, self.validation)
         schedule = self.lr_schedulers()
         row: dict[str, float] = {"epoch": self.epoch + 1, "lr": float(schedule.get_last_lr()[0])}  # type: ignore[union-attr]
@@ -397,9 +399,7 @@ class Fitting(pl.LightningModule):
         """Return the validation metrics; macro means are over the classes that validation has."""
         target, kind = self.validation.examples.target, self.prepared.task.kind
         window_target = torch.from_numpy(target[scores.window_item].astype(np.float32))
-        loss = self._loss(
-            torch.from_numpy(scores.window_logits).to(self.device), window_target.to(self.device)
-        ).mean()
+        loss = self._loss(torch.from_numpy(scores.window_logits).to(self.device), window_target.to(self.device)).mean()
         decided = decide(scores.probabilities, kind)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # no class is defined: NaN is the answer
@@ -428,7 +428,7 @@ class Fitting(pl.LightningModule):
             if absent:
                 self.watch.note(f"validation has no {', '.join(absent)}: its macro metrics leave them out")
         recent = self.history[-OVERFIT_EPOCHS - 1 :]
-        rising = all(b["val_loss"] > a["val_loss"] for a, b in zip(recent, recent[1:], strict=False))
+        rising = all(b["val_loss"] > a["val_loss"] for a, b in pairwise(recent))
         falling = recent[-1]["train_loss"] < recent[0]["train_loss"]
         if len(recent) > OVERFIT_EPOCHS and rising and falling:
             self.watch.note(
@@ -481,7 +481,7 @@ class Fitting(pl.LightningModule):
 
 
 def temperature(logits: Tensor, target: Tensor, kind: str) -> float:
-    """Return the temperature that minimises the log loss of logits (N, K), searched from 0.1 to 10 (Guo et al. 2017)."""
+    """Return the temperature (0.1 to 10) that minimises the log loss of logits (N, K) (Guo et al. 2017)."""
 
     def log_loss(log_t: float) -> float:
         scaled = logits / math.exp(log_t)

@@ -117,6 +117,7 @@ def read(path: Path, lead_aliases: Mapping[str, str] | None = None) -> Recording
     """
     at = header_path(path)
     header = read_header(at)
+    digital: NDArray[Any]
     if header.segments or not header.channels:
         digital, header = _decode_with_wfdb(at, header)
     else:
@@ -126,7 +127,7 @@ def read(path: Path, lead_aliases: Mapping[str, str] | None = None) -> Recording
     return _calibrated(at, header, digital, lead_aliases)
 
 
-def _decode_16(at: Path, header: Header) -> NDArray[np.float64 | np.int16]:
+def _decode_16(at: Path, header: Header) -> NDArray[np.int16]:
     """Decode one file of interleaved 16-bit samples -> (T, C), with the length and checksums verified."""
     first, n = header.channels[0], len(header.channels)
     file = at.with_name(first.file)

@@ -18,6 +18,9 @@ class BandPower(nn.Module):
     One-sided, Hann window, each frame's mean removed (`detrend="constant"`, `scaling="density"`).
     """
 
+    basis: Tensor
+    weight: Tensor
+
     def __init__(self, rate_hz: float, window_s: float, hop_s: float, low_hz: float, high_hz: float) -> None:
         """Raises ConfigError when the band holds no bin or lies above half the sampling rate."""
         super().__init__()

@@ -17,6 +17,9 @@ class Metadata(View):
     `columns` names the columns (default: all of the corpus). Statistics and vocabularies come from the training split.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, spec: InputSpec, columns: list[str] | None = None) -> None:
         """Shape (F,). Raises ConfigError when the corpus has no metadata or not that column."""
         super().__init__()

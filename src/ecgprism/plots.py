@@ -1,0 +1,63 @@
+"""Pictures: an ECG on its paper grid with a spectrogram."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+
+from ecgprism.recording import Recording
+
+mpl.use("Agg", force=False)
+
+PAPER, GRID, INK = "#fff8f6", "#f0b8b0", "#202020"
+ROW_MV = 3.0  # distance between two leads: 30 mm at 10 mm/mV
+SHOWN_S = 10.0
+
+
+def draw_ecg(recording: Recording, path: str | Path, title: str = "") -> None:
+    """Draw every lead (25 mm/s, 10 mm/mV; the first ten seconds) over the spectrogram of one lead, into a PNG."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import MultipleLocator  # noqa: PLC0415
+    from scipy.signal import spectrogram  # noqa: PLC0415
+
+    rate_hz, n_leads = recording.rate_hz, len(recording.leads)
+    signal = recording.signal[:, : round(SHOWN_S * rate_hz)]
+    seconds = np.arange(signal.shape[1]) / rate_hz
+    figure = Figure(figsize=(11, 1.1 * n_leads + 2.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.1 * n_leads, 2])
+    top.set_facecolor(PAPER)
+    for row, (lead, values) in enumerate(zip(recording.leads, signal, strict=True)):
+        centre = -ROW_MV * row
+        top.plot(seconds, values - np.nanmedian(values) + centre, color=INK, linewidth=0.8)
+        top.text(0.02, centre + 0.5, lead, fontsize=9, fontweight="bold")
+    top.xaxis.set_major_locator(MultipleLocator(1.0))
+    top.xaxis.set_minor_locator(MultipleLocator(0.2))
+    top.yaxis.set_minor_locator(MultipleLocator(0.5))
+    top.grid(which="both", color=GRID, linewidth=0.5)
+    top.set(ylim=(-ROW_MV * (n_leads - 1) - 2, 2), yticks=[], title=title, xlim=(0, seconds[-1]))
+    shown = recording.leads.index("II") if "II" in recording.leads else 0
+    width = min(round(0.64 * rate_hz), signal.shape[1])
+    values = np.nan_to_num(signal[shown])
+    frequency, time, power = spectrogram(values, rate_hz, nperseg=width, noverlap=round(width * 0.8))
+    band = frequency <= 40
+    bottom.pcolormesh(time, frequency[band], 10 * np.log10(power[band] + 1e-7), cmap="magma", shading="gouraud")
+    bottom.set(xlabel="s", ylabel=f"Hz (lead {recording.leads[shown]})")
+    figure.savefig(path, dpi=110)
+
+
+def draw_history(histories: dict[str, list[dict[str, float]]], path: str | Path) -> None:
+    """Draw training and validation loss by epoch, one panel per model, into a PNG."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(3.2 * len(histories), 3), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(histories), sharey=True))
+    for panel, (name, rows) in zip(panels, histories.items(), strict=True):
+        epochs = [row["epoch"] for row in rows]
+        panel.plot(epochs, [row["train_loss"] for row in rows], label="training")
+        panel.plot(epochs, [row["val_loss"] for row in rows], label="validation")
+        panel.set(title=name, xlabel="epoch")
+    panels[0].set_ylabel("loss")
+    panels[0].legend()
+    figure.savefig(path, dpi=110)
