@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import wfdb
@@ -89,7 +90,7 @@ def run_demo(out: Path, records: int, epochs: int, console: Console) -> None:
     )
 
 
-def _config(corpus: Path, views: dict[str, dict[str, object]], epochs: int) -> Config:
+def _config(corpus: Path, views: Mapping[str, object], epochs: int) -> Config:
     train = {"epochs": epochs, "batch_size": 64, "lr": 3e-3, "ema": 0.95}
     return parse_config({"corpus": str(corpus), "task": "simulated", "views": views, "train": train})
 

@@ -67,11 +67,11 @@ def evaluate(
     first: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Evaluate a run on its own corpus (`split` test by default) or externally on another one (all of it by default).
+    """Evaluate a run on its own corpus (`split` test by default) or externally on another (all of it by default).
 
     Writes metrics.json and predictions.parquet into the run, or into `out` (required for another corpus, so that the
-    run's own numbers stay). `first` takes only that many items (a dry run). Raises EcgprismError when the corpus has other
-    classes, leads or rate than the model, or when the run's own corpus has changed since training.
+    run's own numbers stay). `first` takes only that many items (a dry run). Raises EcgprismError when the corpus has
+    other classes, leads or rate than the model, or when the run's own corpus has changed since training.
     """
     run = Path(run)
     model = PrismModel.load(run)

@@ -1,0 +1,260 @@
+"""Training: reproducible, resumable to the bit, watched, and refusing what cannot be trained honestly."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ecgprism.batch import Batch
+from ecgprism.config import parse_config
+from ecgprism.corpus import Corpus
+from ecgprism.errors import EcgprismError
+from ecgprism.model import PrismModel
+from ecgprism.training import Fitting, Watch, fit, prepare
+
+from .conftest import small_tree
+
+EPOCHS = 3
+KILLING_RUN = """
+    import os, signal, sys, json
+    from pathlib import Path
+    from ecgprism.config import parse_config
+    from ecgprism.files import whole
+    from ecgprism.training import Watch, fit
+
+    tree, out, where, resume = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "resume"
+
+    class Kill(Watch):
+        def step(self, epoch, step, steps, records, loss):
+            if where == f"{epoch}.{step}":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if where == "between":  # the best model is written, the state of the epoch is not
+        enter = whole.__enter__
+        def killing(self):
+            if self.path.name == "last.ckpt" and (Path(out) / "last.ckpt").exists():
+                os.kill(os.getpid(), signal.SIGKILL)
+            return enter(self)
+        whole.__enter__ = killing
+    fit(parse_config(tree), out, resume=resume, watch=Kill())
+"""
+
+
+def run_in_process(tree: dict[str, object], out: Path, where: str, resume: bool = False) -> int:
+    command = [sys.executable, "-c", textwrap.dedent(KILLING_RUN), json.dumps(tree), str(out), where]
+    return subprocess.run([*command, "resume" if resume else "new"], check=False, capture_output=True).returncode
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("resume") / "undisturbed"
+    assert run_in_process(small_tree(corpus_path, epochs=EPOCHS), out, "never") == 0
+    return out
+
+
+def same_tensors(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same_tensors(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same_tensors, a, b))  # type: ignore[arg-type]
+    return a == b
+
+
+@pytest.mark.parametrize("where", ["0.1", "1.0", "2.3", "between"])
+def test_a_run_killed_anywhere_and_resumed_gives_the_same_bits(
+    where: str, undisturbed: Path, corpus_path: Path, tmp_path: Path
+) -> None:
+    tree, out = small_tree(corpus_path, epochs=EPOCHS), tmp_path / "killed"
+    assert run_in_process(tree, out, where) == -9
+    assert run_in_process(tree, out, "never", resume=True) == 0
+    for name in ("model.safetensors", "history.csv"):
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes(), name
+    states = [torch.load(path / "last.ckpt", weights_only=True) for path in (out, undisturbed)]
+    assert same_tensors(*states)
+
+
+def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not(
+    undisturbed: Path, corpus_path: Path, tmp_path: Path
+) -> None:
+    fit(parse_config(small_tree(corpus_path, epochs=EPOCHS)), tmp_path / "same")
+    assert (tmp_path / "same/model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
+    fit(parse_config(small_tree(corpus_path, epochs=1, seed=1)), tmp_path / "other")
+    assert (tmp_path / "other/model.safetensors").read_bytes() != (undisturbed / "model.safetensors").read_bytes()
+
+
+def test_resuming_with_another_configuration_or_corpus_is_refused(run_path: Path, corpus_path: Path) -> None:
+    with pytest.raises(EcgprismError, match=r"train.*resume with the same configuration"):
+        fit(parse_config(small_tree(corpus_path, lr=0.5)), run_path, resume=True)
+
+
+def test_an_existing_run_is_not_overwritten_and_a_missing_one_not_resumed(
+    run_path: Path, corpus_path: Path, tmp_path: Path
+) -> None:
+    config = parse_config(small_tree(corpus_path))
+    with pytest.raises(EcgprismError, match="exists already"):
+        fit(config, run_path)
+    with pytest.raises(EcgprismError, match="no interrupted run"):
+        fit(config, tmp_path / "nothing", resume=True)
+
+
+def test_the_run_folder_holds_what_repeats_it(run_path: Path) -> None:
+    held = {path.name for path in run_path.iterdir()}
+    assert held >= {
+        "config.yaml", "history.csv", "last.ckpt", "model.json", "model.safetensors", "run.json", "tensorboard",
+    }  # fmt: skip
+    run = json.loads((run_path / "run.json").read_text())
+    assert run["fingerprint"] == json.loads((run_path / "model.json").read_text())["fingerprint"]
+    assert {"torch", "ecgprism"} <= run["versions"].keys()
+    rows = list(csv.DictReader((run_path / "history.csv").open()))
+    assert len(rows) == 2
+    assert {"train_loss", "train_loss_wave", "val_loss", "val_macro_auroc"} <= rows[0].keys()
+    assert any((run_path / "tensorboard").iterdir())
+
+
+def test_thresholds_and_temperature_come_with_the_model(run_path: Path) -> None:
+    card = PrismModel.load(run_path).card
+    assert card.thresholds is not None
+    assert len(card.thresholds) == 5
+    assert 0.1 <= card.temperature <= 10
+
+
+def test_the_saved_model_is_the_average_of_the_best_epoch(corpus_path: Path, tmp_path: Path) -> None:
+    fitted = fit(parse_config(small_tree(corpus_path, epochs=1)), tmp_path / "run")
+    state = torch.load(tmp_path / "run/last.ckpt", weights_only=True)
+    saved = fitted.model.state_dict()
+    differs = False
+    for name, value in saved.items():
+        assert torch.equal(value, state["averaged"]["module." + name]), name
+        differs |= not torch.equal(value, state["model"][name])
+    assert differs
+    means = [name for name in saved if name.endswith("running_mean")]
+    assert means, "the buffers of batch normalisation are averaged too"
+
+
+class Notes(Watch):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def history(train: list[float], val: list[float]) -> list[dict[str, float]]:
+    return [{"train_loss": t, "val_loss": v} for t, v in zip(train, val, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "said"),
+    [
+        ([1.0, 0.9, 0.8, 0.7], [0.5, 0.6, 0.7, 0.8], True),
+        ([1.0, 0.9, 0.8, 0.7], [0.5, 0.6, 0.55, 0.8], False),
+        ([1.0, 1.1, 1.2, 1.3], [0.5, 0.6, 0.7, 0.8], False),
+        ([1.0, 0.9, 0.8], [0.5, 0.6, 0.7], False),
+    ],
+)
+def test_overfitting_is_said_when_validation_rises_while_training_falls(
+    train: list[float], val: list[float], said: bool, corpus_path: Path, tmp_path: Path
+) -> None:
+    watch = Notes()
+    fitting = Fitting(prepare(parse_config(small_tree(corpus_path))), tmp_path, watch)
+    fitting.history = history(train, val)
+    fitting._say_what_matters(fitting.history[-1])
+    assert any("overfitting" in note for note in watch.notes) is said
+
+
+def test_early_stopping_ends_the_run_and_says_so(corpus_path: Path, tmp_path: Path) -> None:
+    watch = Notes()
+    # a rate this small changes nothing, so the first epoch stays the best
+    tree = small_tree(corpus_path, epochs=6, patience=2, lr=1e-12)
+    fitted = fit(parse_config(tree), tmp_path / "run", watch=watch)
+    assert len(fitted.history) < 6
+    assert any("stopped early" in note for note in watch.notes)
+
+
+def changed_copy(corpus_path: Path, out: Path, **columns: object) -> Path:
+    out.mkdir()
+    for file in corpus_path.iterdir():
+        (out / file.name).write_bytes(file.read_bytes())
+    table = pd.read_parquet(out / "records.parquet")
+    for name, values in columns.items():
+        table[name] = values
+    table.to_parquet(out / "records.parquet", index=False)
+    return out
+
+
+def test_a_patient_in_two_splits_stops_the_training_before_anything_is_written(
+    corpus_path: Path, tmp_path: Path
+) -> None:
+    records = Corpus(corpus_path).records
+    split = records["split"].tolist()
+    patient = records["patient_id"][split.index("train")]
+    other = records.index[(records["patient_id"] == patient)][0]
+    split[other] = "test"
+    leaking = changed_copy(corpus_path, tmp_path / "leaking", split=split)
+    with pytest.raises(EcgprismError, match=f"patient {patient} stands in two splits"):
+        fit(parse_config(small_tree(leaking)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_identical_waveform_in_two_splits_stops_the_training(corpus_path: Path, tmp_path: Path) -> None:
+    records = Corpus(corpus_path).records
+    waveform = records["waveform"].tolist()
+    a, b = records.index[records["split"] == "train"][0], records.index[records["split"] == "test"][0]
+    waveform[a] = waveform[b]
+    leaking = changed_copy(corpus_path, tmp_path / "leaking", waveform=waveform)
+    with pytest.raises(EcgprismError, match="identical waveform .* stands in two splits"):
+        prepare(parse_config(small_tree(leaking)))
+
+
+def test_a_class_without_a_positive_training_example_is_named_with_the_way_out(
+    corpus_path: Path, tmp_path: Path
+) -> None:
+    copy = changed_copy(corpus_path, tmp_path / "copy")
+    items = pd.read_parquet(copy / "items.parquet")
+    items["labels.simulated"] = [[k for k in held if k != 1] for held in items["labels.simulated"]]
+    items.to_parquet(copy / "items.parquet", index=False)
+    with pytest.raises(EcgprismError, match=r"'AFIB' .* no positive example in train; leave it out with classes="):
+        prepare(parse_config(small_tree(copy)))
+    assert prepare(parse_config(small_tree(copy) | {"classes": ["NORM", "HYP"]})).task.classes == ("NORM", "HYP")
+
+
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_class_weights_are_those_of_the_training_split(weights: str, corpus_path: Path, tmp_path: Path) -> None:
+    prepared = prepare(parse_config(small_tree(corpus_path, class_weights=weights)))
+    fitting = Fitting(prepared, tmp_path, Watch())
+    target = prepared.examples["train"].target
+    expected = (~target).sum(0) / target.sum(0) if weights == "balanced" else np.ones(5)
+    np.testing.assert_allclose(fitting.class_weight.numpy(), expected, rtol=1e-6)
+
+
+def test_view_dropout_always_leaves_a_view_that_the_record_has(corpus_path: Path, tmp_path: Path) -> None:
+    prepared = prepare(parse_config(small_tree(corpus_path, view_dropout=0.9)))
+    fitting = Fitting(prepared, tmp_path, Watch())
+    batch = next(iter(fitting.batches))
+    no_metadata = Batch(batch.signal, batch.length, batch.lead_mask, torch.full_like(batch.metadata, float("nan")))
+    torch.manual_seed(0)
+    keep = fitting._kept_views(no_metadata)
+    assert keep is not None
+    assert (keep & prepared.model.present(no_metadata)).any(dim=1).all()
+    assert not keep.all()
+
+
+def test_a_loss_that_is_no_number_is_an_error_not_a_broken_model(corpus_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(EcgprismError, match="the loss became"):
+        fit(parse_config(small_tree(corpus_path, lr=1e30, clip=1e30, epochs=3)), tmp_path / "run")
+
+
+def test_fast_dev_run_takes_one_batch_through_one_epoch(corpus_path: Path, tmp_path: Path) -> None:
+    fitted = fit(parse_config(small_tree(corpus_path, epochs=50)), tmp_path / "run", fast_dev_run=True)
+    assert len(fitted.history) == 1
