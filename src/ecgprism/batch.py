@@ -191,6 +191,9 @@ class SignalAssembler:
         )
 
 
+CROP_WIDTHS = 4
+
+
 class TrainingBatches:
     """One epoch after another of shuffled random crops; order and crops depend on (seed, epoch, step) alone.
 
@@ -212,7 +215,9 @@ class TrainingBatches:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.assembler.lengths))
         for step, items in enumerate(np.array_split(order, self.steps)):
             rng = np.random.default_rng([self.seed, self.epoch, step])
-            window = round(self.window * rng.uniform(self.crop, 1.0))
+            # few distinct widths: kernels are prepared once per shape, and memory stays in a few sizes
+            share = rng.choice(np.linspace(self.crop, 1.0, CROP_WIDTHS))
+            window = round(self.window * share)
             whole = self.assembler.lengths[items]
             lengths = np.minimum(whole, window)
             starts = rng.integers(0, whole - lengths + 1)

@@ -54,20 +54,22 @@ class Aggregates(StrEnum):
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit status 2 (3: all rejected)."""
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)
     except EcgprismError as error:
         _fail(str(error), ALL_REJECTED if type(error).__name__ == "AllRejectedError" else USER_ERROR)
     except OSError as error:
         _fail(f"{error.filename or 'writing'}: {error.strerror or error}", USER_ERROR)
-    except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to go on (train: with --resume)", INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
     except Exception as error:
-        if type(error).__module__.startswith(("click", "typer")):
-            if type(error).__name__ == "Abort":
-                _fail("interrupted; run the same command again to go on (train: with --resume)", INTERRUPTED)
-            error.show()  # type: ignore[attr-defined]
-            sys.exit(USER_ERROR)
-        raise
+        # the parser's own errors: their class lives in click or, in some releases, in typer's copy of it
+        if not hasattr(error, "show"):
+            raise
+        error.show()
+        sys.exit(USER_ERROR)
+    if status == INTERRUPTED:  # typer turns Ctrl-C inside a command into this status
+        _fail("interrupted; run the same command again to go on (train: with --resume)", INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str, status: int) -> None:
@@ -287,10 +289,10 @@ def _show(result: Evaluation) -> None:
     for name, entry in report["metrics"].items():
         overall.add_row(name, *_cells(entry))
     out_console.print(overall)
-    shown = ("auroc", "auprc", "f1", "sensitivity", "specificity")
+    shown = ("auroc", "f1", "sensitivity", "specificity")
     by_class = Table("class", "n", *shown, box=None, pad_edge=False)
     for label, entries in report["per_class"].items():
-        cells = (" ".join(_cells(entries[name])) for name in shown)
+        cells = (" ".join(_cells(entries[name], 2)) for name in shown)
         by_class.add_row(escape(label), str(report["positives"][label]), *cells)
     out_console.print(by_class)
     if "confusion" in report:
@@ -301,12 +303,14 @@ def _show(result: Evaluation) -> None:
     out_console.print(f"written: {escape(str(result.path / 'metrics.json'))}, predictions.parquet beside it")
 
 
-def _cells(entry: Mapping[str, Any]) -> tuple[str, str]:
+def _cells(entry: Mapping[str, Any], digits: int = 3) -> tuple[str, str]:
+    """Return value and interval; `?` marks an interval that too many resamples left undefined."""
     if entry["value"] is None:
         return "undefined", ""
     if entry["low"] is None:
         return f"{entry['value']:.3f}", "(undefined)"
-    return f"{entry['value']:.3f}", f"({entry['low']:.3f}-{entry['high']:.3f}){' shaky' if entry['shaky'] else ''}"
+    interval = f"({entry['low']:.{digits}f}-{entry['high']:.{digits}f})"
+    return f"{entry['value']:.3f}", interval + ("?" if entry["shaky"] else "")
 
 
 @contextmanager

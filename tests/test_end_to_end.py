@@ -1,0 +1,253 @@
+"""The command line as a user runs it: simulate, ingest, train, evaluate, predict, embed; and every bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import wfdb
+import yaml
+
+from .conftest import small_tree
+
+COMMAND = [sys.executable, "-m", "ecgprism"]
+ENVIRONMENT = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+
+
+def ecgprism(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=cwd)
+
+
+def passes(*arguments: object, cwd: Path | None = None) -> str:
+    done = ecgprism(*arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def refuses(*arguments: object, status: int = 2) -> str:
+    done = ecgprism(*arguments)
+    assert done.returncode == status, done.stderr + done.stdout
+    lines = done.stderr.strip().splitlines()
+    assert "Traceback" not in done.stderr
+    assert lines[-1].startswith("error: "), done.stderr
+    return lines[-1]
+
+
+def write_config(path: Path, corpus: Path, **changes: object) -> Path:
+    path.write_text(yaml.safe_dump({**small_tree(corpus), **changes}))
+    return path
+
+
+def write_record(folder: Path, name: str, leads: list[str], seconds: float = 10.0, rate: int = 100) -> Path:
+    from ecgprism.recording import STANDARD_LEADS
+    from ecgprism.simulator import simulate
+
+    recording = simulate(7, rate_hz=rate, duration_s=seconds).recording
+    rows = [list(STANDARD_LEADS).index(lead) for lead in leads]
+    signal = recording.signal[rows].T.astype(np.float64)
+    folder.mkdir(exist_ok=True)
+    wfdb.wrsamp(
+        name, fs=rate, units=["mV"] * len(leads), sig_name=leads, p_signal=signal, fmt=["16"] * len(leads),
+        adc_gain=[2000.0] * len(leads), baseline=[0] * len(leads), write_dir=str(folder),
+    )  # fmt: skip
+    return folder / f"{name}.hea"
+
+
+def test_the_whole_path(tmp_path: Path) -> None:
+    out = passes("ingest", "simulated", "n=120", "seed=3", "--out", "corpora/sim", cwd=tmp_path)
+    assert "120 recordings at 100 Hz" in out
+    config = write_config(tmp_path / "config.yaml", Path("corpora/sim"))
+    out = passes("train", config, "train.epochs=1", "--out", "runs/a", cwd=tmp_path)
+    for said in ("12 x T=1000", "L=12 x F=25", "patients", "parameters", "best epoch 1 of 1"):
+        assert said in out
+    out = passes("evaluate", "runs/a", "--resamples", "50", cwd=tmp_path)
+    assert "macro_auroc" in out
+    report = json.loads((tmp_path / "runs/a/metrics.json").read_text())
+    assert report["split"] == "test"
+    predictions = pd.read_parquet(tmp_path / "runs/a/predictions.parquet")
+    assert len(predictions) == report["items"] > 0
+    assert {"record_id", "patient_id", "target_NORM", "p_NORM"} <= set(predictions.columns)
+
+    header = write_record(tmp_path / "files", "one", ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3"])
+    out = passes("predict", "runs/a", header.parent, "--out", "predictions.csv", "--metadata", "age=60", cwd=tmp_path)
+    table = pd.read_csv(tmp_path / "predictions.csv")
+    assert table["record_id"].tolist() == ["one"]
+    assert table[[f"p_{name}" for name in ("NORM", "AFIB", "TACHY", "WIDE", "HYP")]].map(lambda p: 0 <= p <= 1).all(None)
+    done = ecgprism("predict", tmp_path / "runs/a", header)
+    assert "leads not in the file, masked: V4, V5, V6" in done.stderr
+    assert done.stdout.startswith("record_id,path,p_NORM")
+
+    passes("embed", "runs/a", "files", "--out", "embeddings.parquet", cwd=tmp_path)
+    embedded = pd.read_parquet(tmp_path / "embeddings.parquet")
+    assert {"record_id", "fused", "wave", "stft", "meta"} <= set(embedded.columns)
+    assert len(embedded["fused"][0]) == 16
+
+    # external validation on another corpus of the same classes
+    passes("ingest", "simulated", "n=60", "seed=4", "--out", "corpora/other", cwd=tmp_path)
+    passes("evaluate", "runs/a", "--corpus", "corpora/other", "--out", "external", "--resamples", "20", cwd=tmp_path)
+    external = json.loads((tmp_path / "external/metrics.json").read_text())
+    assert (external["external"], external["split"], external["items"]) == (True, "all", 60)
+
+    out = passes("train", config, "--fast-dev-run", cwd=tmp_path)
+    assert "all passed" in out
+
+
+def test_the_demo_prints_its_table_and_writes_its_pictures(tmp_path: Path) -> None:
+    out = passes("demo", "--out", "demo", "--records", "200", "--epochs", "1", cwd=tmp_path)
+    for said in ("fused", "wave", "stft", "freq", "meta", "Next, on your own data"):
+        assert said in out
+    assert (tmp_path / "demo/ecg.png").stat().st_size > 10_000
+    assert (tmp_path / "demo/training.png").is_file()
+    passes("demo", "--out", "demo", "--records", "200", "--epochs", "1", cwd=tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file").touch()
+    assert "not of an earlier demo" in refuses("demo", "--out", tmp_path / "mine")
+
+
+@pytest.mark.parametrize("kind", ["views", "encoders", "fusions", "sources"])
+def test_list_shows_every_component_with_its_options(kind: str) -> None:
+    from ecgprism.registry import components, options
+
+    out = passes("list", kind)
+    for name, cls in components(kind).items():
+        assert name in out
+        for option in list(options(cls))[2:]:
+            assert option in out
+
+
+def test_help_is_quick_and_shows_examples() -> None:
+    began = time.monotonic()
+    assert "ingest" in passes("--help")
+    assert time.monotonic() - began < 20  # a hang, not a slow machine; the second of the target is in bench/
+    for command in ("ingest", "train", "evaluate", "predict", "embed", "demo"):
+        assert "Example" in passes(command, "--help")
+
+
+def test_ingest_interrupted_by_ctrl_c_goes_on(tmp_path: Path) -> None:
+    arguments = ["ingest", "simulated", "n=4000", "--out", str(tmp_path / "c"), "--workers", "2"]
+    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    journal = tmp_path / "c.partial/journal.jsonl"
+    while not (journal.is_file() and journal.stat().st_size > 20_000):
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "error: interrupted" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "c").exists()
+    assert "from an interrupted ingest" in passes(*arguments)
+    assert (tmp_path / "c/corpus.json").is_file()
+
+
+def test_training_interrupted_by_ctrl_c_can_be_resumed(corpus_path: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", corpus_path)
+    arguments = ["train", str(config), "train.epochs=400", "train.patience=400", "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    while not (tmp_path / "run/history.csv").is_file():
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, out + err
+    assert "error: interrupted" in err
+    assert "Traceback" not in err
+    # the interrupted run already holds its best model
+    assert "macro_auroc" in passes("evaluate", tmp_path / "run", "--resamples", "10")
+    assert "exists already" in refuses(*arguments)
+
+
+def test_bad_commands(tmp_path: Path, corpus_path: Path, run_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", corpus_path)
+    out = tmp_path / "x"
+    assert "did you mean 'cinc2017'" in refuses("ingest", "cinc2071", tmp_path, "--out", out)
+    assert "no such file or folder" in refuses("ingest", "ptbxl", tmp_path / "nowhere", "--out", out)
+    assert "not the folder of PTB-XL" in refuses("ingest", "ptbxl", tmp_path, "--out", out)
+    assert "no REFERENCE.csv" in refuses("ingest", "cinc2017", tmp_path, "--out", out)
+    assert "--out" in refuses("ingest", "simulated")
+    assert "n = -1" in refuses("ingest", "simulated", "n=-1", "--out", out)
+    assert "did you mean 'seed'" in refuses("ingest", "simulated", "sead=1", "--out", out)
+    assert "exists already" in refuses("ingest", "simulated", "n=10", "--out", corpus_path)
+    assert "rate 1e+09 Hz" in refuses("ingest", "simulated", "n=10", "--rate", "1e9", "--out", out)
+    assert "did you mean 'fusion'" in refuses("train", config, "fusoin=concat", "--out", out)
+    assert "did you mean 'epochs'" in refuses("train", config, "train.epoch=3", "--out", out)
+    assert "train.lr" in refuses("train", config, "train.lr=fast", "--out", out)
+    assert "train.epochs" in refuses("train", config, "train.epochs=0", "--out", out)
+    assert "did you mean 'waveform'" in refuses("train", config, "views.wave.view=wavefrom", "--out", out)
+    assert "did you mean 'concat'" in refuses("train", config, "fusion=concatt", "--out", out)
+    misfit = refuses("train", config, "views.wave.encoder=crnn2d", "--out", out)
+    assert "views.wave" in misfit
+    assert "(L, F, T)" in misfit
+    assert "L=12 x T=1000" in misfit
+    assert "no option 'widht'; did you mean 'width'" in refuses(
+        "train", config, "views.wave.encoder={cnn_bilstm: {widht: 3}}", "--out", out
+    )
+    assert "no such configuration" in refuses("train", tmp_path / "no.yaml", "--out", out)
+    assert "no corpus here" in refuses("train", config, f"corpus={tmp_path / 'none'}", "--out", out)
+    assert "no task" in refuses("train", config, "task=rhythm", "--out", out)
+    assert "no model here" in refuses("evaluate", tmp_path)
+    assert "split 'tset'" in refuses("evaluate", run_path, "--split", "tset")
+    assert "no such file" in refuses("predict", run_path, tmp_path / "no.hea")
+    assert "no such column; did you mean 'age'" in refuses("predict", run_path, tmp_path, "--metadata", "agee=3")
+    assert "is no lead" in refuses("predict", run_path, tmp_path, "--lead", "ECG=Q")
+    done = ecgprism("evaluate", run_path, "--no-such-option")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+    assert not out.with_name("x.partial").exists()
+
+
+def test_all_rejected_is_status_3_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,labels\na,X\nb,Y\n")
+    message = refuses("ingest", "manifest", tmp_path / "m.csv", "--out", tmp_path / "c", status=3)
+    assert "all 2 recordings were rejected" in message
+    assert "no such file" in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.csv"]
+
+
+def test_one_bad_record_does_not_stop_the_rest_unless_strict(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        write_record(tmp_path, name, ["I", "II"])
+    data = tmp_path / "b.dat"
+    data.write_bytes(data.read_bytes()[:100])
+    (tmp_path / "m.csv").write_text("path,labels\na,X\nb,Y\nc,X\nd,Y\n")
+    out = passes("ingest", "manifest", tmp_path / "m.csv", "--out", tmp_path / "corpus")
+    assert "3 recordings" in out
+    assert "1 rejected" in out
+    rejected = pd.read_csv(tmp_path / "corpus/rejected.csv")
+    assert rejected["record_id"].tolist() == ["b"]
+    assert "truncated" in rejected["reason"][0]
+    message = refuses("ingest", "manifest", tmp_path / "m.csv", "--out", tmp_path / "strict", "--strict")
+    assert "b.dat" in message
+    assert not (tmp_path / "strict").exists()
+
+
+def test_a_corpus_with_other_classes_than_the_model_is_refused(tmp_path: Path, run_path: Path) -> None:
+    write_record(tmp_path, "a", ["I", "II"])
+    (tmp_path / "m.csv").write_text("path,labels\na,X\n")
+    passes("ingest", "manifest", tmp_path / "m.csv", "--out", tmp_path / "corpus")
+    message = refuses("evaluate", run_path, "--corpus", tmp_path / "corpus", "--out", tmp_path / "e")
+    assert "no task with the model's classes" in message
+    assert not (tmp_path / "e").exists()
+
+
+def test_evaluating_on_a_corpus_that_changed_is_refused(tmp_path: Path, corpus_path: Path, run_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(run_path, run)
+    passes("ingest", "simulated", "n=60", "seed=9", "--out", tmp_path / "changed")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["corpus"] = str(tmp_path / "changed")
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "has changed since" in refuses("evaluate", run)
