@@ -11,7 +11,9 @@ SMALL_VIEWS = {
     "stft": {"view": "spectrogram", "encoder": {"crnn2d": {"width": 4, "hidden": 8}}},
     "meta": {"view": "metadata", "encoder": {"mlp": {"hidden": 16}}},
 }
-AUGMENT = {"scale": 0.2, "crop": 0.8, "lead_dropout": 0.1, "noise_db": [6, 24], "time_mask": 0.1, "frequency_mask_hz": 5}
+AUGMENT = {
+    "scale": 0.2, "crop": 0.8, "lead_dropout": 0.1, "noise_db": [6, 24], "time_mask": 0.1, "frequency_mask_hz": 5,
+}  # fmt: skip
 
 
 def small_tree(corpus: Path, **train: object) -> dict[str, object]:

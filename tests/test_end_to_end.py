@@ -82,7 +82,8 @@ def test_the_whole_path(tmp_path: Path) -> None:
     out = passes("predict", "runs/a", header.parent, "--out", "predictions.csv", "--metadata", "age=60", cwd=tmp_path)
     table = pd.read_csv(tmp_path / "predictions.csv")
     assert table["record_id"].tolist() == ["one"]
-    assert table[[f"p_{name}" for name in ("NORM", "AFIB", "TACHY", "WIDE", "HYP")]].map(lambda p: 0 <= p <= 1).all(None)
+    probabilities = table[[f"p_{name}" for name in ("NORM", "AFIB", "TACHY", "WIDE", "HYP")]]
+    assert ((probabilities >= 0) & (probabilities <= 1)).all(axis=None)
     done = ecgprism("predict", tmp_path / "runs/a", header)
     assert "leads not in the file, masked: V4, V5, V6" in done.stderr
     assert done.stdout.startswith("record_id,path,p_NORM")

@@ -213,7 +213,7 @@ def test_an_identical_waveform_in_two_splits_stops_the_training(corpus_path: Pat
     a, b = records.index[records["split"] == "train"][0], records.index[records["split"] == "test"][0]
     waveform[a] = waveform[b]
     leaking = changed_copy(corpus_path, tmp_path / "leaking", waveform=waveform)
-    with pytest.raises(EcgprismError, match="identical waveform .* stands in two splits"):
+    with pytest.raises(EcgprismError, match=r"identical waveform .* stands in two splits"):
         prepare(parse_config(small_tree(leaking)))
 
 

@@ -142,6 +142,8 @@ def ingest(
     ):
         if count:
             out_console.print(f"{count} {escape(what)}")
+    if done.skipped_channels:
+        out_console.print(f"channels that are no ECG leads, skipped: {escape(', '.join(done.skipped_channels))}")
 
 
 @app.command()

@@ -68,6 +68,12 @@ class Corpus:
             partial = self.path.with_name(self.path.name + ".partial")
             hint = "; its ingest was not finished: run it again to continue" if partial.is_dir() else ""
             raise EcgprismError(f"{self.path}: no corpus here (make one with `ecgprism ingest`){hint}")
+        try:
+            self._open()
+        except (ValueError, KeyError, OSError) as error:  # damaged JSON or Parquet, a table that is missing
+            raise EcgprismError(f"{self.path}: damaged ({' '.join(str(error).split())}); ingest it again") from None
+
+    def _open(self) -> None:
         self.meta: dict[str, Any] = json.loads((self.path / META).read_text())
         if self.meta["format"] != FORMAT_VERSION:
             raise EcgprismError(f"{self.path}: corpus format {self.meta['format']}, expected {FORMAT_VERSION}")

@@ -72,6 +72,7 @@ class Ingested:
     flat_leads: int
     unknown_patients: int
     duplicates: int
+    skipped_channels: tuple[str, ...]
     split_rule: str
 
 
@@ -370,6 +371,7 @@ def _finish(partial: Path, settings: dict[str, Any], source: Source, seed: int) 
     kept: list[tuple[str, str | None, str, str | None, list[int]]] = []
     numeric: dict[str, bool] = {}
     leads: set[str] = set()
+    skipped: set[str] = set()
     flat = rejected = 0
     with (partial / REJECTED).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -382,6 +384,7 @@ def _finish(partial: Path, settings: dict[str, Any], source: Source, seed: int) 
             classes = [index[main_task][label] for label in row["labels"].get(main_task, ())]
             kept.append((row["record_id"], row["patient_id"], row["waveform"], row["official_split"], classes))
             leads.update(row["leads"].split("|"))
+            skipped.update(name for name in row["skipped_channels"].split("|") if name)
             flat += len([lead for lead in row["flat_leads"].split("|") if lead])
             for key, value in row["metadata"].items():
                 numeric[key] = numeric.get(key, True) and isinstance(value, int | float)
@@ -403,6 +406,7 @@ def _finish(partial: Path, settings: dict[str, Any], source: Source, seed: int) 
         "flat_leads": flat,
         "unknown_patients": sum(patient is None for patient in patients),
         "duplicates": len(waveforms) - len(set(waveforms)),
+        "skipped_channels": tuple(sorted(skipped)),
         "split_rule": assignment.rule,
     }
     meta = {

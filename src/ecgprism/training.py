@@ -462,7 +462,11 @@ class Fitting(pl.LightningModule):
 
     def restore(self) -> None:
         """Take up the state of the last whole epoch."""
-        state = torch.load(self.out / LAST, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self.out / LAST, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises whatever the damaged archive leads to
+            problem = str(error).splitlines()[0]
+            raise EcgprismError(f"{self.out / LAST}: damaged ({problem}); train again with --overwrite") from None
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.first_epoch, self.history = state["epoch"], state["history"]

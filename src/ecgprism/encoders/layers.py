@@ -43,6 +43,7 @@ class MaskedBatchNorm(nn.Module):
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
             )
+        x, kind = x.float(), x.dtype  # half precision would lose the variance
         other = [axis for axis in range(x.ndim) if axis != 1]
         count = mask.sum() * (x[0, 0].numel() / x.shape[-1])
         mean = x.sum(dim=other, keepdim=True) / count
@@ -53,7 +54,8 @@ class MaskedBatchNorm(nn.Module):
             self.running_mean.lerp_(mean.flatten().to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_(unbiased.flatten().to(self.running_var.dtype), self.momentum)
         shape = mean.shape
-        return centred * (torch.rsqrt(variance + self.eps) * self.weight.view(shape)) + self.bias.view(shape)
+        y = centred * (torch.rsqrt(variance + self.eps) * self.weight.view(shape)) + self.bias.view(shape)
+        return y.to(kind)
 
 
 class ConvBlock(nn.Module):

@@ -1,0 +1,257 @@
+"""The shape of the package: import direction, names, and what importing it does not do."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ecgprism
+from ecgprism.registry import components
+
+ROOT = Path(ecgprism.__file__).parent
+FILES = {
+    ".".join(("ecgprism", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in FILES.items()}
+modules = pytest.mark.parametrize("module", FILES)
+
+#: The way of the data through the package: a module imports those above it. A folder is one line; what its files share
+#: (contract, fourier, layers) stands above the files, its __init__ below them.
+ORDER = [
+    *("errors", "files", "registry", "config"),
+    *("recording", "formats", "simulator", "sources", "splits", "corpus", "ingest"),
+    *("batch", "views", "augment", "encoders", "fusion", "model"),
+    *("metrics", "inference", "training", "evaluation", "prediction"),
+    *("plots", "console", "demo", "cli", "__main__"),
+]
+FOLDERS = {
+    "ecgprism.formats": ("wfdb",),
+    "ecgprism.sources": ("contract",),
+    "ecgprism.views": ("contract", "fourier", "spectrogram"),  # spectrum scales its log power as spectrogram does
+    "ecgprism.encoders": ("contract", "layers"),
+}
+ALLOWED = {"registry": {"ecgprism.errors"}, "config": {"ecgprism.errors", "ecgprism.registry"}}
+LONGEST_MODULE = 520  # lines; "about 500", then it becomes a folder
+NO_NAME_FOR_A_MODULE = {"util", "utils", "helper", "helpers", "base", "manager", "common", "misc", "core", "lib"}
+HEAVY = ("torch", "lightning", "pandas", "matplotlib", "scipy", "numpy", "pydantic", "wfdb")
+
+
+def imported(module: str) -> Iterator[str]:
+    """Yield the modules of the package that one imports, at its top or inside a function."""
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "ecgprism")
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise AssertionError(f"{module}, line {node.lineno}: relative import; write it in full")
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ecgprism":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in FILES else node.module
+
+
+def part(module: str) -> str:
+    """Return the file or folder at the top of the package that a module belongs to."""
+    return module.split(".")[1] if "." in module else "ecgprism"
+
+
+def python(code: str, folder: Path, **environment: str) -> str:
+    """Run code in a new interpreter in an empty folder that is its home as well."""
+    result = subprocess.run(
+        [sys.executable, "-B", "-c", textwrap.dedent(code)],
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder), "TMPDIR": str(folder), "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+# What importing does not do
+
+
+def test_importing_the_package_loads_nothing_heavy_and_writes_nothing(tmp_path: Path) -> None:
+    out = python(f"import sys, ecgprism; print([name for name in {HEAVY} if name in sys.modules])", tmp_path)
+    assert out.strip() == "[]"
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_components_are_listed_without_loading_lightning_or_matplotlib(tmp_path: Path) -> None:
+    code = """
+        import sys, ecgprism
+        print(sorted(kind for kind in ("views", "encoders", "fusions", "sources") if ecgprism.components(kind)))
+        print([name for name in ("lightning", "matplotlib", "tensorboard") if name in sys.modules])
+    """
+    assert python(code, tmp_path).splitlines() == ["['encoders', 'fusions', 'sources', 'views']", "[]"]
+
+
+def test_building_saving_and_running_a_model_loads_no_lightning(tmp_path: Path) -> None:
+    code = """
+        import sys, torch
+        from ecgprism import PrismModel
+        from ecgprism.batch import Batch, InputSpec
+        from ecgprism.config import Branch
+        from ecgprism.inference import score
+        from ecgprism.sources.contract import Task
+
+        branch = Branch(view="spectrum", encoder={"mlp": {"hidden": 4}})
+        model = PrismModel(InputSpec(("I",), 100.0, 300), Task("multiclass", ("a", "b")), {"freq": branch}, dim=4)
+        model.save("m")
+        model = PrismModel.load("m")
+        model(Batch(torch.zeros(1, 1, 300), None, torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 0)))
+        print([name for name in ("lightning", "matplotlib", "tensorboard", "wandb") if name in sys.modules])
+    """
+    assert python(code, tmp_path).strip() == "[]"
+
+
+# Import direction
+
+
+def test_every_module_has_its_place_in_the_order() -> None:
+    assert {part(module) for module in FILES} - {"ecgprism"} == set(ORDER)
+    assert len(ORDER) == len(set(ORDER))
+    assert {module for module in FILES if FILES[module].name == "__init__.py"} == {"ecgprism", *FOLDERS}
+
+
+@modules
+def test_module_imports_only_what_stands_above_it(module: str) -> None:
+    if module == "ecgprism":
+        pytest.skip("names everything, loads it on first use")
+    for other in imported(module):
+        assert other != "ecgprism", f"{module} imports the package's own public names; import from their module"
+        if part(other) != part(module):
+            assert ORDER.index(part(other)) < ORDER.index(part(module)), f"{module} imports {other}, which is below it"
+            continue
+        folder = f"ecgprism.{part(module)}"
+        shared = [f"{folder}.{name}" for name in FOLDERS[folder]]
+        if module != folder:
+            above = shared[: shared.index(module)] if module in shared else shared
+            assert other in above, f"{module} imports {other}; within {folder} only what its files share: {above}"
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_registry_and_config_know_no_component(name: str) -> None:
+    assert set(imported(f"ecgprism.{name}")) <= ALLOWED[name]
+
+
+# Names
+
+
+@pytest.mark.parametrize("kind", ["views", "encoders", "sources"])
+def test_a_component_lives_in_the_file_of_its_name(kind: str) -> None:
+    own = {name: cls.__module__ for name, cls in components(kind).items() if cls.__module__.startswith("ecgprism.")}
+    assert own
+    assert own == {name: f"ecgprism.{kind}.{name}" for name in own}
+
+
+@pytest.mark.parametrize("kind", ["views", "encoders", "sources"])
+def test_every_file_of_components_registers_one(kind: str) -> None:
+    folder = f"ecgprism.{kind}"
+    files = {module for module in FILES if module.startswith(f"{folder}.")}
+    assert files - {f"{folder}.{name}" for name in components(kind)} <= {f"{folder}.{n}" for n in FOLDERS[folder]}
+
+
+@modules
+def test_module_has_a_name_that_says_something(module: str) -> None:
+    words = set(module.rpartition(".")[2].lower().split("_"))
+    assert not words & NO_NAME_FOR_A_MODULE
+
+
+@modules
+def test_no_function_has_the_name_of_its_module(module: str) -> None:
+    # modules are nouns, functions verbs: `ecgprism.name` must not be now the one, now the other
+    defined = {node.name for node in TREES[module].body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assert module.rpartition(".")[2] not in defined
+
+
+@modules
+def test_module_is_short(module: str) -> None:
+    lines = len(FILES[module].read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST_MODULE, f"{lines} lines: make it a folder with the same public names"
+
+
+# The public names
+
+
+def test_public_names_are_listed_once_and_all_there() -> None:
+    assert ecgprism.__all__ == sorted(set(ecgprism.__all__))
+    assert dir(ecgprism) == ecgprism.__all__
+    assert set(ecgprism._HOME) == set(ecgprism.__all__)
+    for_type_checkers = [
+        alias.name
+        for node in ast.walk(TREES["ecgprism"])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ecgprism.")
+        for alias in node.names
+    ]
+    assert sorted(for_type_checkers) == ecgprism.__all__
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = ecgprism.nothing  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def resolved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What `import *` gives, and which public names are something else when asked for a second time."""
+    code = """
+        before = {"before", *globals()}
+        from ecgprism import *
+        given = sorted(set(globals()) - before)
+        import ecgprism, json
+        again = {name: getattr(ecgprism, name) for name in ecgprism.__all__}
+        print(json.dumps({"given": given, "changed": [n for n in given if globals()[n] is not again[n]]}))
+    """
+    return json.loads(python(code, tmp_path_factory.mktemp("public")))
+
+
+def test_star_import_gives_the_public_names_and_nothing_else(resolved: dict[str, list[str]]) -> None:
+    assert resolved["given"] == ecgprism.__all__
+
+
+def test_a_public_name_is_the_same_thing_whatever_was_imported_before(resolved: dict[str, list[str]]) -> None:
+    assert resolved["changed"] == []
+    assert {name for name in ecgprism.__all__ if f"ecgprism.{name}" in FILES} == set()
+
+
+@pytest.mark.parametrize("name", ecgprism.__all__)
+def test_public_name_is_defined_where_it_is_said_to_be(name: str) -> None:
+    home = TREES[f"ecgprism.{ecgprism._HOME[name]}"]
+    assert name in {node.name for node in home.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+# Safety
+
+
+@modules
+def test_module_neither_unpickles_nor_evaluates(module: str) -> None:
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = (
+                {alias.name.split(".")[0] for alias in node.names} if isinstance(node, ast.Import) else {node.module}
+            )
+            assert not names & {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+        if not isinstance(node, ast.Call):
+            continue
+        called, given = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+        at = f"{FILES[module].name}, line {node.lineno}: {called}"
+        assert called != "torch.load" or given.get("weights_only") == "True", at
+        assert called not in ("np.load", "numpy.load") or given.get("allow_pickle", "False") == "False", at
+        assert called not in ("eval", "exec", "pd.read_pickle", "yaml.load", "yaml.unsafe_load"), at
+
+
+def test_nothing_goes_around_the_name_of_torch_load() -> None:
+    for module, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "torch":
+                assert "load" not in {alias.name for alias in node.names}, module
+            if isinstance(node, ast.Import):
+                aliases = {alias.name: alias.asname for alias in node.names if alias.name == "torch"}
+                assert aliases.get("torch") is None, f"{module} gives torch another name"

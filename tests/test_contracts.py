@@ -1,0 +1,726 @@
+"""Every registered component against its contract: a new one is tested before its author writes a test.
+
+Everything here is parametrised over the registry and built with defaults. `VIEW -> ENCODER` in a test's name is a
+branch of the model whose view the encoder accepts.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ecgprism import registry
+from ecgprism.batch import Batch, InputSpec
+from ecgprism.config import Branch, Component
+from ecgprism.encoders.contract import Encoder
+from ecgprism.errors import ConfigError
+from ecgprism.fusion import Fusion
+from ecgprism.model import PrismModel
+from ecgprism.registry import check_options, components, find
+from ecgprism.sources.contract import Source, Task
+from ecgprism.views.contract import Features, View, valid_steps
+
+from .examples import (
+    DIM,
+    ONE_LEAD,
+    TWELVE_LEADS,
+    alone,
+    ecgs,
+    encoder_of,
+    padded,
+    unreached,
+    unsettled,
+    view_of,
+    without_dropout,
+    without_leads,
+)
+
+VIEWS, ENCODERS, FUSIONS, SOURCES = (list(components(kind)) for kind in ("views", "encoders", "fusions", "sources"))
+PADDINGS = (1, 37, 300)
+MIXED = (1000, 640, 30)  # samples: a whole window, some of it, and less than any spectral window
+TOLERANCE = 1e-5
+TASK = Task("multilabel", ("one", "two", "three"))
+
+
+def fits(view: str, encoder: str) -> bool:
+    """Whether the encoder accepts the view; anything but its own refusal is left for the tests to show."""
+    try:
+        encoder_of(encoder, view_of(view).shape)
+    except ConfigError:
+        return False
+    except Exception:
+        return True
+    return True
+
+
+BRANCHES = [(view, encoder) for view in VIEWS for encoder in ENCODERS if fits(view, encoder)]
+MISFITS = [(view, encoder) for view in VIEWS for encoder in ENCODERS if not fits(view, encoder)]
+FIRST_ENCODER = dict(reversed(BRANCHES))
+branches = pytest.mark.parametrize(("view_name", "encoder_name"), BRANCHES, ids=map(" -> ".join, BRANCHES))
+views = pytest.mark.parametrize("name", VIEWS)
+fusions = pytest.mark.parametrize("name", FUSIONS)
+sources = pytest.mark.parametrize("name", SOURCES)
+
+
+def largest(difference: Tensor) -> float:
+    return float(difference.detach().abs().max())
+
+
+def valid_part(view: View, features: Features, row: int) -> Tensor:
+    """Return what counts of one record: on a timed view the steps before its length."""
+    x = features.x[row]
+    return x if not view.shape.timed or features.length is None else x[..., : int(features.length[row])]
+
+
+# Views: a batch -> one representation
+
+
+@views
+@pytest.mark.parametrize("spec", [TWELVE_LEADS, ONE_LEAD], ids=["12 leads 100 Hz 10 s", "1 lead 300 Hz 30 s"])
+def test_view_gives_the_shape_it_says(name: str, spec: InputSpec) -> None:
+    view = view_of(name, spec)
+    for samples in (spec.window, spec.window + 250, 30):
+        x, length = view(ecgs([samples, samples], spec))
+        kept = len(view.shape.sizes) - view.shape.timed
+        assert x.shape[1 : kept + 1] == view.shape.sizes[:kept]
+        assert x.ndim == len(view.shape.sizes) + 1
+        assert samples != spec.window or x.shape[1:] == view.shape.sizes
+        assert len(view.shape.axes) == len(view.shape.sizes)
+        assert x.dtype == torch.float32
+        assert x.isfinite().all()
+        assert length is None
+
+
+@views
+def test_view_tells_the_valid_steps_of_padded_records_and_leaves_the_others_zero(name: str) -> None:
+    view = view_of(name)
+    x, length = view(ecgs(MIXED))
+    assert x.isfinite().all()
+    if not view.shape.timed:
+        assert length is None
+        return
+    assert length is not None
+    assert ((length >= 1) & (length <= x.shape[-1])).all()
+    assert length[0] == x.shape[-1] > length[1] > length[2]
+    beyond = ~valid_steps(length, x.shape[-1])
+    assert (x.movedim(-1, 1)[beyond] == 0).all()
+
+
+@views
+def test_view_looks_at_something_and_is_differentiable_in_the_signal_if_it_looks_at_that(name: str) -> None:
+    view, batch = view_of(name), ecgs(MIXED)
+    before = view(batch).x
+    reads_signal = not torch.equal(before, view(replace(batch, signal=batch.signal * 2)).x)
+    reads_metadata = not torch.equal(before, view(replace(batch, metadata=batch.metadata + 1)).x)
+    assert reads_signal or reads_metadata
+    if reads_signal:
+        signal = batch.signal.clone().requires_grad_()
+        x = view(replace(batch, signal=signal)).x
+        (gradient,) = torch.autograd.grad((x * torch.randn_like(x)).sum(), signal)
+        assert gradient.isfinite().all()
+        assert (gradient.abs().amax(dim=2) > 0).all(), "a lead of a record does not reach the view"
+
+
+@views
+@pytest.mark.parametrize("samples", PADDINGS)
+@pytest.mark.parametrize("lengths", [MIXED, (1000, 1000)], ids=["mixed", "full"])
+def test_padding_changes_no_view(name: str, samples: int, lengths: tuple[int, ...]) -> None:
+    view, batch = view_of(name), ecgs(lengths)
+    before, after = view(batch), view(padded(batch, samples))
+    for row in range(len(lengths)):
+        assert largest(valid_part(view, before, row) - valid_part(view, after, row)) <= TOLERANCE
+
+
+@views
+def test_view_of_a_record_does_not_depend_on_its_batch_mates(name: str) -> None:
+    view, batch = view_of(name), ecgs(MIXED)
+    together = view(batch)
+    for row in range(len(MIXED)):
+        by_itself = view(alone(batch, row))
+        assert largest(valid_part(view, together, row) - by_itself.x[0]) <= TOLERANCE
+
+
+@views
+@pytest.mark.parametrize("lengths", [MIXED, (1000, 1000, 1000)], ids=["mixed", "full"])
+def test_missing_leads_are_zero_in_a_view_and_change_no_other_lead(name: str, lengths: tuple[int, ...]) -> None:
+    view = view_of(name)
+    if "L" not in view.shape.axes:
+        pytest.skip(f"{name} has no lead axis: {view.shape}")
+    lead = view.shape.axes.index("L")
+    batch = ecgs(lengths)
+    before = view(batch).x.movedim(lead + 1, 1)
+    after = view(without_leads(batch, 1, (0, 5))).x.movedim(lead + 1, 1)
+    assert (after[1, [0, 5]] == 0).all()
+    assert (before[1, [0, 5]] != 0).any()
+    others = [k for k in range(before.shape[1]) if k not in (0, 5)]
+    assert largest(before[1, others] - after[1, others]) <= TOLERANCE
+    assert largest(before[[0, 2]] - after[[0, 2]]) <= TOLERANCE
+
+
+@views
+def test_view_says_which_records_have_it(name: str) -> None:
+    view, batch = view_of(name), ecgs((1000, 1000, 1000))
+    everything = replace(batch, metadata=torch.ones_like(batch.metadata))
+    first_without = torch.where(torch.arange(3)[:, None] == 0, torch.nan, everything.metadata)
+    some = replace(without_leads(everything, 0, range(12)), metadata=first_without)
+    assert view.present(everything).tolist() == [True] * 3
+    assert view.present(some).tolist() == [False, True, True]
+    assert view.present(some).dtype == torch.bool
+    assert view(some).x.isfinite().all()
+
+
+@views
+def test_view_is_computed_in_float32_under_autocast(name: str) -> None:
+    view, batch = view_of(name), ecgs(MIXED)
+    plain = view(batch).x
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = view(batch).x
+    assert mixed.dtype == torch.float32
+    assert largest(plain - mixed) <= TOLERANCE
+
+
+# Encoders: a view -> tokens
+
+
+def branch(view_name: str, encoder_name: str) -> tuple[View, Encoder]:
+    view = view_of(view_name)
+    return view, unsettled(encoder_of(encoder_name, view.shape))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoder_accepts_at_least_one_view(name: str) -> None:
+    assert name in {encoder for _, encoder in BRANCHES}
+
+
+@views
+def test_at_least_one_encoder_accepts_the_view(name: str) -> None:
+    assert name in FIRST_ENCODER
+
+
+@pytest.mark.parametrize(("view_name", "encoder_name"), MISFITS, ids=map(" -> ".join, MISFITS))
+def test_encoder_refuses_a_view_that_does_not_fit_with_both_shapes(view_name: str, encoder_name: str) -> None:
+    shape = view_of(view_name).shape
+    with pytest.raises(ConfigError) as raised:
+        find("encoders", encoder_name)(shape, DIM)
+    assert re.fullmatch(
+        rf"encoder {encoder_name} takes [^;]{{5,}}; the view gives {re.escape(str(shape))}", str(raised.value)
+    )
+    with pytest.raises(ConfigError) as raised:
+        prism({"wave": (view_name, encoder_name)})
+    assert str(raised.value).startswith(f"views.wave: encoder {encoder_name} takes ")
+    assert str(raised.value).endswith(f"the view gives {shape}")
+
+
+@branches
+def test_encoder_gives_tokens(view_name: str, encoder_name: str) -> None:
+    view, encoder = branch(view_name, encoder_name)
+    for lengths in (MIXED, (1000, 1000, 1000), (30, 30, 30)):
+        tokens = encoder(view(ecgs(lengths)))
+        assert tokens.ndim == 3
+        assert (tokens.shape[0], tokens.shape[2]) == (3, DIM)
+        assert tokens.isfinite().all()
+        assert largest(tokens[0] - tokens[1]) > 1e-4, "different records give the same token"
+
+
+@branches
+def test_gradients_reach_every_parameter_of_the_encoder(view_name: str, encoder_name: str) -> None:
+    view, encoder = branch(view_name, encoder_name)
+    tokens = without_dropout(encoder)(view(ecgs((1000, 640, 1000, 640))))
+    assert unreached(encoder, (tokens * torch.randn_like(tokens)).sum()) == []
+
+
+@branches
+def test_encoder_gives_a_record_the_same_tokens_in_a_batch_as_alone(view_name: str, encoder_name: str) -> None:
+    view, encoder = branch(view_name, encoder_name)
+    batch = ecgs(MIXED)
+    together = encoder(view(batch))
+    for row in range(len(MIXED)):
+        assert largest(together[row] - encoder(view(alone(batch, row)))[0]) <= TOLERANCE
+
+
+@branches
+@pytest.mark.parametrize("lengths", [MIXED, (1000, 1000)], ids=["mixed", "full"])
+def test_padding_changes_no_output_of_an_encoder(view_name: str, encoder_name: str, lengths: tuple[int, ...]) -> None:
+    view, encoder = branch(view_name, encoder_name)
+    batch = ecgs(lengths)
+    before = encoder(view(batch))
+    for samples in PADDINGS:
+        assert largest(before - encoder(view(padded(batch, samples)))) <= TOLERANCE
+
+
+@branches
+@pytest.mark.parametrize("lengths", [MIXED, (1000, 1000)], ids=["mixed", "full"])
+def test_padding_changes_no_statistic_in_training(view_name: str, encoder_name: str, lengths: tuple[int, ...]) -> None:
+    batch = ecgs(lengths)
+    results = []
+    for samples in (0, *PADDINGS):
+        view, encoder = branch(view_name, encoder_name)
+        tokens = without_dropout(encoder)(view(padded(batch, samples) if samples else batch))
+        results.append((tokens, dict(encoder.named_buffers())))
+    unpadded, buffers = results[0]
+    for tokens, padded_buffers in results[1:]:
+        assert largest(unpadded - tokens) <= 5 * TOLERANCE
+        for key, value in buffers.items():
+            assert largest(value - padded_buffers[key]) <= TOLERANCE, key
+
+
+# Fusions: tokens and presence -> one vector
+
+PARTS = ("wave", "freq", "who")
+
+
+def fusion_of(name: str) -> Fusion:
+    check_options("fusions", name, {}, 2)
+    torch.manual_seed(0)
+    return unsettled(find("fusions", name)(PARTS, DIM)).eval()
+
+
+def tokens_of(records: int) -> dict[str, Tensor]:
+    """Return tokens by view, not as many of each."""
+    generator = torch.Generator().manual_seed(0)
+    return {part: torch.randn(records, 1 + 2 * k, DIM, generator=generator) for k, part in enumerate(PARTS)}
+
+
+def all_but(record: int, view: int, records: int = 3) -> Tensor:
+    present = torch.ones(records, len(PARTS), dtype=torch.bool)
+    present[record, view] = False
+    return present
+
+
+@fusions
+def test_fusion_gives_one_vector_whatever_the_order_and_number_of_tokens(name: str) -> None:
+    fusion, tokens, present = fusion_of(name), tokens_of(3), all_but(1, 1)
+    fused = fusion(tokens, present)
+    assert fused.shape == (3, DIM)
+    assert fused.isfinite().all()
+    assert torch.equal(fused, fusion(dict(reversed(tokens.items())), present))
+    for record in range(3):
+        by_itself = fusion({k: t[record : record + 1] for k, t in tokens.items()}, present[record : record + 1])
+        assert largest(by_itself[0] - fused[record]) <= TOLERANCE
+
+
+@fusions
+@pytest.mark.parametrize("view", range(len(PARTS)), ids=PARTS)
+def test_fusion_ignores_the_tokens_of_a_missing_view_and_sees_those_of_a_present_one(name: str, view: int) -> None:
+    fusion, tokens, present = fusion_of(name), tokens_of(3), all_but(1, view)
+    fused = fusion(tokens, present)
+    for value in (0.0, -3.0, torch.nan):
+        changed = {k: t.clone() for k, t in tokens.items()}
+        changed[PARTS[view]][1] = value
+        assert torch.equal(fused, fusion(changed, present)), f"a missing view's tokens {value} show in the output"
+    changed = {k: t.clone() for k, t in tokens.items()}
+    changed[PARTS[view]][[0, 2]] *= -1
+    moved = (fused - fusion(changed, present)).abs().amax(dim=1) > 1e-4
+    assert moved.tolist() == [True, False, True]
+
+
+@fusions
+@pytest.mark.parametrize("view", range(len(PARTS)), ids=PARTS)
+def test_fusion_depends_on_which_views_are_there(name: str, view: int) -> None:
+    fusion, tokens = fusion_of(name), tokens_of(3)
+    everything = fusion(tokens, torch.ones(3, len(PARTS), dtype=torch.bool))
+    moved = (everything - fusion(tokens, all_but(1, view))).abs().amax(dim=1) > 1e-4
+    assert moved.tolist() == [False, True, False]
+
+
+@fusions
+def test_fusion_of_a_record_without_any_view_is_finite(name: str) -> None:
+    fusion, tokens = fusion_of(name), tokens_of(3)
+    present = torch.ones(3, len(PARTS), dtype=torch.bool)
+    present[1] = False
+    fused = fusion(tokens, present)
+    assert fused.isfinite().all()
+    assert torch.equal(fused[1], fusion({k: torch.zeros_like(t) for k, t in tokens.items()}, present)[1])
+
+
+@fusions
+def test_gradients_reach_every_parameter_of_the_fusion_and_every_token(name: str) -> None:
+    fusion = without_dropout(fusion_of(name))
+    tokens = {k: t.requires_grad_() for k, t in tokens_of(32).items()}
+    present = torch.rand(32, len(PARTS), generator=torch.Generator().manual_seed(0)) < 0.6
+    fused = fusion(tokens, present)
+    assert unreached(fusion, (fused * torch.randn_like(fused)).sum()) == []
+    for k, part in enumerate(PARTS):
+        gradient = tokens[part].grad
+        assert gradient is not None
+        assert torch.equal(gradient.abs().amax(dim=(1, 2)) > 0, present[:, k])
+        assert (gradient[present[:, k]].abs().amax(dim=2) > 0).all(), f"a token of {part} is not used"
+
+
+# The whole model
+
+
+def prism(
+    parts: dict[str, tuple[str, str]], spec: InputSpec = TWELVE_LEADS, fusion: str = "concat", task: Task = TASK
+) -> PrismModel:
+    torch.manual_seed(0)
+    described = {
+        key: Branch(view=Component(name=view), encoder=Component(name=encoder))
+        for key, (view, encoder) in parts.items()
+    }
+    return unsettled(PrismModel(spec, task, described, Component(name=fusion), DIM)).eval()
+
+
+def prism_of_everything(spec: InputSpec = TWELVE_LEADS, fusion: str = "concat") -> PrismModel:
+    return prism({f"own_{view}": (view, encoder) for view, encoder in FIRST_ENCODER.items()}, spec, fusion)
+
+
+def test_a_misfit_branch_is_named_among_fitting_ones() -> None:
+    (fitting, encoder), (view, wrong) = BRANCHES[0], MISFITS[-1]
+    with pytest.raises(ConfigError, match=rf"^views\.second: encoder {wrong} .*{re.escape(str(view_of(view).shape))}$"):
+        prism({"first": (fitting, encoder), "second": (view, wrong)})
+
+
+def test_metadata_view_without_metadata_names_its_branch() -> None:
+    with pytest.raises(ConfigError, match=r"^views\.who: .*metadata"):
+        prism({"who": ("metadata", "mlp")}, replace(TWELVE_LEADS, metadata=type(TWELVE_LEADS.metadata)()))
+
+
+@pytest.mark.parametrize("key", ["fused", "st.ft", "items", "train", ""])
+def test_name_of_a_branch_that_the_model_cannot_hold_is_a_config_error(key: str) -> None:
+    view, encoder = BRANCHES[0]
+    with pytest.raises(ConfigError, match=re.escape(key or "''")):
+        prism({key: (view, encoder), "other": (view, encoder)})
+
+
+@views
+def test_model_of_one_view_saves_loads_and_predicts(name: str, tmp_path: Path) -> None:
+    model, batch = prism({"only": (name, FIRST_ENCODER[name])}), ecgs(MIXED)
+    output = model(batch)
+    assert output.fused.shape == (3, len(TASK.classes))
+    assert output.fused.isfinite().all()
+    assert not output.views, "a single view's own head would be a second opinion on the same embedding"
+    assert set(output.embeddings) == {"fused", "only"}
+    assert output.present.shape == (3, 1)
+    model.save(tmp_path)
+    assert torch.equal(PrismModel.load(tmp_path)(batch).fused, output.fused)
+
+
+@fusions
+def test_model_of_every_view_saves_and_loads_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    model, batch = prism_of_everything(fusion=name), ecgs(MIXED)
+    model.card.temperature, model.card.thresholds = 1.5, [0.25, 0.5, 0.75]
+    model.save(tmp_path)
+    loaded = PrismModel.load(tmp_path)
+    ours, theirs = model(batch), loaded(batch)
+    assert torch.equal(ours.fused, theirs.fused)
+    assert torch.equal(ours.present, theirs.present)
+    assert list(ours.views) == list(theirs.views) == list(model.branches)
+    assert list(ours.embeddings) == list(theirs.embeddings) == ["fused", *model.branches]
+    for key in ours.views:
+        assert torch.equal(ours.views[key], theirs.views[key])
+    assert torch.equal(model.probabilities(ours.fused), loaded.probabilities(theirs.fused))
+    assert not torch.equal(loaded.probabilities(theirs.fused), theirs.fused.sigmoid())
+    assert (loaded.spec, loaded.task, loaded.dim) == (model.spec, model.task, model.dim)
+    assert loaded.card.thresholds == model.card.thresholds
+    assert not loaded.training
+
+
+def test_options_of_the_components_are_saved_with_the_model(tmp_path: Path) -> None:
+    described = {
+        "wave": Branch(
+            view=Component(name="waveform", options={"scale": "record"}),
+            encoder=Component(name="resnet1d", options={"width": 4, "stages": 2}),
+        )
+    }
+    model = PrismModel(TWELVE_LEADS, TASK, described, Component(name="concat", options={"dropout": 0.5}), DIM).eval()
+    model.save(tmp_path)
+    loaded, batch = PrismModel.load(tmp_path), ecgs(MIXED)
+    assert torch.equal(loaded(batch).fused, model(batch).fused)
+    assert torch.allclose(loaded(replace(batch, signal=3 * batch.signal)).fused, model(batch).fused, atol=TOLERANCE)
+
+
+def test_a_saved_model_is_safetensors_and_json_and_loading_it_unpickles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prism_of_everything().save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.json", "model.safetensors"}
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    (header_size,) = struct.unpack("<Q", weights[:8])
+    header = json.loads(weights[8 : 8 + header_size])
+    tensors = [entry for key, entry in header.items() if key != "__metadata__"]
+    assert len(weights) == 8 + header_size + max(entry["data_offsets"][1] for entry in tensors)
+    assert json.loads((tmp_path / "model.json").read_text())["leads"] == list(TWELVE_LEADS.leads)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("loading a model must not unpickle")
+
+    for module, function in ((pickle, "load"), (pickle, "loads"), (pickle, "Unpickler"), (torch, "load")):
+        monkeypatch.setattr(module, function, refuse)
+    PrismModel.load(tmp_path)
+
+
+def test_prediction_of_a_record_depends_neither_on_batch_mates_nor_on_padding() -> None:
+    model, batch = prism_of_everything(), ecgs(MIXED)
+    together = model(batch)
+    for samples in PADDINGS:
+        assert largest(together.fused - model(padded(batch, samples)).fused) <= TOLERANCE
+    for row in range(len(MIXED)):
+        by_itself = model(alone(batch, row))
+        assert largest(together.fused[row] - by_itself.fused[0]) <= TOLERANCE
+        for key, logits in together.views.items():
+            assert largest(logits[row] - by_itself.views[key][0]) <= TOLERANCE
+
+
+def test_records_without_metadata_or_without_any_lead_get_a_prediction() -> None:
+    model, batch = prism_of_everything(), ecgs((1000, 1000, 1000))
+    nothing = replace(without_leads(batch, 1, range(12)), metadata=torch.full_like(batch.metadata, torch.nan))
+    output = model(nothing)
+    assert output.fused.isfinite().all()
+    assert model.probabilities(output.fused).isfinite().all()
+    who = list(model.branches).index("own_metadata")
+    assert not output.present[:, who].any()
+    assert not output.present[1].any()
+    assert output.present[[0, 2]].any(dim=1).all()
+    assert largest(output.fused[0] - output.fused[2]) > 1e-4, "without metadata the signal still counts"
+
+
+def test_a_hidden_view_does_not_reach_the_fused_prediction() -> None:
+    model, batch = prism_of_everything(), ecgs((1000, 1000, 1000))
+    everything = model(batch)
+    for k, key in enumerate(model.branches):
+        keep = torch.ones(3, len(model.branches), dtype=torch.bool)
+        keep[:, k] = False
+        shown = everything.present[:, k]
+        hidden = model(batch, keep)
+        assert torch.equal((hidden.fused - everything.fused).abs().amax(dim=1) > 1e-5, shown)
+        assert torch.equal(hidden.views[key], everything.views[key]), "its own head still answers"
+        assert torch.equal(hidden.present, everything.present)
+
+
+def test_gradients_reach_the_signal_and_every_parameter_of_the_model() -> None:
+    model, batch = without_dropout(prism_of_everything()), ecgs((1000, 640, 1000, 640))
+    keep = ~torch.eye(4, len(model.branches), dtype=torch.bool)
+    signal = batch.signal.clone().requires_grad_()
+    output = model(replace(batch, signal=signal), keep)
+    logits = torch.stack([output.fused, *output.views.values()])
+    assert unreached(model, (logits * torch.randn_like(logits)).sum()) == []
+    assert signal.grad is not None
+    assert signal.grad.isfinite().all()
+    assert (signal.grad.abs().amax(dim=2) > 0).all()
+
+
+def test_probabilities_of_exclusive_classes_sum_to_one_and_those_of_labels_are_independent() -> None:
+    view, encoder = BRANCHES[0]
+    logits = torch.tensor([[2.0, 0.0, -2.0]])
+    exclusive = prism({"only": (view, encoder)}, task=Task("multiclass", TASK.classes))
+    assert torch.allclose(exclusive.probabilities(logits), logits.softmax(dim=1))
+    assert torch.allclose(prism({"only": (view, encoder)}).probabilities(logits), logits.sigmoid())
+
+
+# Export: views, branches, fusions and a model as ONNX. Exporting one graph of all of them costs a tenth of exporting
+# each; should that fail, each test exports its own part, so that the culprit is named.
+
+EXPORT_WINDOW = 100  # samples; the exporter unrolls recurrences, so branches are exported short and shallow
+EXPORT_BATCHES = {"padded": ecgs((1000, 640, 70, 30)), "full": ecgs((1000, 1000, 1000, 1000), seed=1)}
+
+
+class Part(nn.Module):
+    """Something computed from a batch, as a module of plain tensors."""
+
+    def __init__(self, module: nn.Module, compute: Callable[[Batch], Tensor], samples: int) -> None:
+        super().__init__()
+        self.module, self.compute, self.samples = module, compute, samples
+
+    def forward(self, signal: Tensor, length: Tensor, lead_mask: Tensor, metadata: Tensor) -> Tensor:
+        length = length.clamp(max=self.samples)
+        return self.compute(Batch(signal[:, :, : self.samples], length, lead_mask, metadata))
+
+
+class Together(nn.Module):
+    def __init__(self, parts: dict[str, Part]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts.values())
+
+    def forward(self, signal: Tensor, length: Tensor, lead_mask: Tensor, metadata: Tensor) -> tuple[Tensor, ...]:
+        return tuple(part(signal, length, lead_mask, metadata) for part in self.parts)
+
+
+def view_part(name: str) -> Part:
+    view = view_of(name)
+    return Part(view, lambda batch: view(batch).x, TWELVE_LEADS.window)
+
+
+def branch_part(view_name: str, encoder_name: str) -> Part:
+    view = view_of(view_name, replace(TWELVE_LEADS, window=EXPORT_WINDOW))
+    encoder = unsettled(encoder_of(encoder_name, view.shape, shallow=True))
+    return Part(nn.ModuleList([view, encoder]), lambda batch: encoder(view(batch)), EXPORT_WINDOW)
+
+
+def fusion_part(name: str) -> Part:
+    """The tokens are pieces of the first leads; a part is missing where its lead is."""
+    fusion = fusion_of(name)
+
+    def compute(batch: Batch) -> Tensor:
+        tokens = {part: batch.signal[:, k, : 3 * DIM].reshape(-1, 3, DIM) for k, part in enumerate(PARTS)}
+        return fusion(tokens, batch.lead_mask[:, : len(PARTS)])
+
+    return Part(fusion, compute, EXPORT_WINDOW)
+
+
+def model_part() -> Part:
+    cheap = [names for names in BRANCHES if names[1] == "mlp"]
+    model = prism({f"own_{names[0]}": names for names in cheap}, replace(TWELVE_LEADS, window=EXPORT_WINDOW))
+    return Part(model, lambda batch: model(batch).fused, EXPORT_WINDOW)
+
+
+EXPORTED: dict[str, Callable[[], Part]] = {
+    **{f"view {name}": lambda name=name: view_part(name) for name in VIEWS},
+    **{" -> ".join(names): lambda names=names: branch_part(*names) for names in BRANCHES},
+    **{f"fusion {name}": lambda name=name: fusion_part(name) for name in FUSIONS},
+    "model": model_part,
+}
+
+
+def plain(batch: Batch) -> dict[str, Tensor]:
+    batch = without_leads(padded(batch, 0), 0, (1, 4))
+    assert batch.length is not None
+    return {
+        "signal": batch.signal, "length": batch.length, "lead_mask": batch.lead_mask, "metadata": batch.metadata,
+    }  # fmt: skip
+
+
+def export(parts: dict[str, Part]) -> dict[str, dict[str, np.ndarray]]:
+    """Export to one ONNX graph and return its outputs by batch and part."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    module = Together(parts).eval()
+    example = tuple(plain(EXPORT_BATCHES["padded"]).values())
+    program = torch.onnx.export(module, example, dynamo=True, optimize=False, verbose=False)
+    assert program is not None
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = runtime.InferenceSession(program.model_proto.SerializeToString(), options)
+    wanted = [node.name for node in session.get_inputs()]
+    outputs = {}
+    for kind, batch in EXPORT_BATCHES.items():
+        inputs = {key: value.numpy() for key, value in plain(batch).items() if key in wanted}
+        outputs[kind] = dict(zip(parts, session.run(None, inputs), strict=True))
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def exported_together() -> dict[str, dict[str, np.ndarray]] | None:
+    try:
+        return export({name: make() for name, make in EXPORTED.items()})
+    except Exception:
+        return None
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.filterwarnings("ignore")
+def test_onnx_computes_what_torch_computes(
+    name: str, exported_together: dict[str, dict[str, np.ndarray]] | None
+) -> None:
+    part = EXPORTED[name]().eval()
+    outputs = exported_together or export({name: part})
+    for kind, batch in EXPORT_BATCHES.items():
+        with torch.no_grad():
+            expected = part(**plain(batch)).numpy()
+        assert outputs[kind][name].shape == expected.shape
+        assert np.abs(outputs[kind][name] - expected).max() <= 1e-4, f"{kind} batch"
+
+
+# Sources: a labelled data set -> entries and recordings
+
+
+def ptbxl_root(folder: Path) -> Path:
+    (folder / "ptbxl_database.csv").write_text(
+        "ecg_id,patient_id,age,sex,height,weight,scp_codes,strat_fold,filename_lr,filename_hr\n"
+        "1,15709.0,56.0,1,,63.0,\"{'NORM': 100.0, 'SR': 0.0}\",3,records100/00000/00001_lr,records500/00000/00001_hr\n"
+        "2,,300.0,0,,,\"{'IMI': 15.0}\",10,records100/00000/00002_lr,records500/00000/00002_hr\n"
+    )
+    (folder / "scp_statements.csv").write_text(
+        ",diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass\n"
+        "NORM,1.0,,,NORM,NORM\nIMI,1.0,,,MI,IMI\nSR,,,1.0,,\n"
+    )
+    return folder
+
+
+def cinc2017_root(folder: Path) -> Path:
+    (folder / "REFERENCE.csv").write_text("A00001,N\nA00002,~\n")
+    return folder
+
+
+def manifest_root(folder: Path) -> Path:
+    (folder / "manifest.csv").write_text("path,patient_id,labels,age\na,p1,one|two,50\nb,,two,\n")
+    return folder
+
+
+ROOTS = {"ptbxl": ptbxl_root, "cinc2017": cinc2017_root, "manifest": manifest_root}
+
+
+@pytest.fixture
+def source(name: str, tmp_path: Path) -> Source:
+    """The source with its defaults, over two records (a folder of its layout where it needs one)."""
+    wanted = registry.options(find("sources", name))
+    if "root" in wanted:
+        if name not in ROOTS:
+            pytest.skip(f"no example folder of {name}: add one to ROOTS")
+        return find("sources", name)(ROOTS[name](tmp_path))
+    return find("sources", name)(**check_options("sources", name, {"n": 2} if "n" in wanted else {}))
+
+
+@sources
+def test_source_is_described_and_refuses_an_unknown_option_with_the_nearest_name(name: str) -> None:
+    cls = find("sources", name)
+    assert (cls.__doc__ or "").strip()
+    given = int("root" in registry.options(cls))
+    known = list(registry.options(cls, given))
+    with pytest.raises(ConfigError, match=f"{name} has no option 'zzz'"):
+        check_options("sources", name, {"zzz": 1}, given)
+    for option in known:
+        with pytest.raises(ConfigError, match=f"{name} has no option '{option}_'; did you mean '{option}'?"):
+            check_options("sources", name, {f"{option}_": 1}, given)
+
+
+@sources
+def test_source_yields_the_same_entries_every_time_with_labels_of_its_tasks(name: str, source: Source) -> None:
+    entries = list(source.entries())
+    assert len(entries) == 2
+    assert entries == list(source.entries())
+    assert len({entry.record_id for entry in entries}) == 2
+    assert dict(source.lead_aliases) == {str(a): str(b) for a, b in source.lead_aliases.items()}
+    seen = set()
+    for entry in entries:
+        for key, labels in entry.labels.items():
+            task = source.tasks[key]
+            seen.add(key)
+            assert set(labels) <= set(task.classes)
+            assert task.kind == "multilabel" or len(labels) == 1
+    assert seen, "no entry has a label"
+    assert all(task.kind in ("multilabel", "multiclass") for task in source.tasks.values())
+
+
+@sources
+def test_source_goes_to_a_worker_process(name: str, source: Source) -> None:
+    twin = pickle.loads(pickle.dumps(source))
+    assert list(twin.entries()) == list(source.entries())
+    assert dict(twin.tasks) == dict(source.tasks)
+    if name == "simulated":
+        entry = next(iter(source.entries()))
+        assert np.array_equal(source.read(entry).signal, twin.read(entry).signal)
+
+
+# The registry itself
+
+
+@pytest.mark.parametrize("kind", ["views", "encoders", "fusions", "sources"])
+def test_a_component_of_another_module_cannot_take_a_name(kind: str) -> None:
+    name, known = next(iter(components(kind).items()))
+    stranger = type(known.__name__, (), {"__module__": "elsewhere", "__qualname__": known.__qualname__})
+    try:
+        with pytest.raises(ConfigError, match=f"{name!r} is already taken"):
+            registry.register(kind, name)(stranger)
+    finally:
+        registry.register(kind, name)(known)

@@ -1,0 +1,57 @@
+"""README and docs: what they show runs, what they link to exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ecgprism.config import parse_config, read_config
+from ecgprism.registry import check_options
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = blocks("python")
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert (tmp_path / "runs/sim/metrics.json").is_file()
+
+
+def test_the_configuration_of_the_readme_is_valid() -> None:
+    (snippet,) = blocks("yaml")
+    config = parse_config(yaml.safe_load(snippet))
+    for branch in config.views.values():
+        check_options("views", branch.view.name, branch.view.options, 1)
+        check_options("encoders", branch.encoder.name, branch.encoder.options, 2)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_that_is_shipped_is_valid(path: Path) -> None:
+    config = read_config(path)
+    for branch in config.views.values():
+        check_options("views", branch.view.name, branch.view.options, 1)
+        check_options("encoders", branch.encoder.name, branch.encoder.options, 2)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_architecture_page_names_every_module() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    for path in (ROOT / "src/ecgprism").iterdir():
+        if path.name.startswith("__") or path.suffix not in ("", ".py"):
+            continue
+        assert f"`{path.name}" in text, path.name

@@ -1,0 +1,175 @@
+"""Evaluation and prediction: the same model, the same numbers, on a corpus and on files; what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import wfdb
+from sklearn import metrics as reference
+
+from ecgprism.batch import CorpusAssembler, SignalAssembler, Windows
+from ecgprism.corpus import Corpus
+from ecgprism.errors import EcgprismError, ReadError
+from ecgprism.evaluation import evaluate
+from ecgprism.inference import score
+from ecgprism.ingest import ingest, prepared_signal
+from ecgprism.model import PrismModel
+from ecgprism.prediction import embed, predict
+from ecgprism.simulator import simulate
+
+
+@pytest.fixture(scope="module")
+def evaluated(run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("evaluated")
+    evaluate(run_path, split="all", out=out, resamples=50)
+    return out
+
+
+def write(folder: Path, name: str, index: int, seconds: float = 10.0, rate: int = 100) -> Path:
+    recording = simulate(index, seed=0, rate_hz=rate, duration_s=seconds).recording
+    wfdb.wrsamp(
+        name, fs=rate, units=["mV"] * 12, sig_name=list(recording.leads), fmt=["16"] * 12,
+        p_signal=recording.signal.T.astype(np.float64), adc_gain=[4000.0] * 12, baseline=[0] * 12,
+        comments=[f"{key}: {value}" for key, value in recording.metadata.items()], write_dir=str(folder),
+    )  # fmt: skip
+    return folder / f"{name}.hea"
+
+
+def test_the_report_agrees_with_scikit_learn_on_the_written_predictions(evaluated: Path) -> None:
+    report = json.loads((evaluated / "metrics.json").read_text())
+    table = pd.read_parquet(evaluated / "predictions.parquet")
+    classes = list(report["per_class"])
+    decided = np.column_stack([table[f"p_{c}"] >= t for c, t in zip(classes, report["thresholds"], strict=True)])
+    for k, name in enumerate(classes):
+        truth, p = table[f"target_{name}"], table[f"p_{name}"]
+        entry = report["per_class"][name]
+        assert entry["auroc"]["value"] == pytest.approx(reference.roc_auc_score(truth, p), abs=1e-9)
+        assert entry["auprc"]["value"] == pytest.approx(reference.average_precision_score(truth, p), abs=1e-9)
+        assert entry["f1"]["value"] == pytest.approx(reference.f1_score(truth, decided[:, k]), abs=1e-9)
+        assert entry["sensitivity"]["value"] == pytest.approx(reference.recall_score(truth, decided[:, k]), abs=1e-9)
+    target = table[[f"target_{name}" for name in classes]].to_numpy()
+    expected = reference.roc_auc_score(target, table[[f"p_{name}" for name in classes]], average="macro")
+    assert report["metrics"]["macro_auroc"]["value"] == pytest.approx(expected, abs=1e-9)
+    assert report["metrics"]["accuracy"]["value"] == pytest.approx(reference.accuracy_score(target, decided), abs=1e-9)
+
+
+def test_the_report_says_what_it_rests_on(evaluated: Path, corpus_path: Path) -> None:
+    report = json.loads((evaluated / "metrics.json").read_text())
+    corpus = Corpus(corpus_path)
+    assert report["fingerprint"] == corpus.fingerprint
+    assert report["items"] == len(corpus.items)
+    assert report["patients"] == corpus.records["patient_id"].nunique()
+    assert any("training or selection has seen" in note for note in report["notes"])
+    assert {"fmax", "ece", "interval"} <= report["rules"].keys()
+
+
+def test_the_interval_resamples_patients_not_records(run_path: Path, tmp_path: Path) -> None:
+    report = evaluate(run_path, split="all", out=tmp_path, resamples=200).report["metrics"]["macro_auroc"]
+    assert report["low"] < report["value"] < report["high"]
+    assert report["resamples"] == 200
+
+
+def test_a_class_without_positives_in_external_data_is_undefined_not_an_error(run_path: Path, tmp_path: Path) -> None:
+    table = [{"path": str(write(tmp_path, f"r{i}", i)), "labels": "NORM" if i % 2 else "HYP"} for i in range(6)]
+    pd.DataFrame(table).to_csv(tmp_path / "m.csv", index=False)
+    options = {"classes": "NORM|AFIB|TACHY|WIDE|HYP"}
+    other = ingest("manifest", tmp_path / "m.csv", tmp_path / "corpus", options=options, workers=1).path
+    report = evaluate(run_path, corpus=other, out=tmp_path / "out", resamples=20).report
+    assert report["per_class"]["AFIB"]["auroc"]["value"] is None
+    assert report["metrics"]["macro_auroc"]["value"] is None
+    assert report["per_class"]["NORM"]["auroc"]["value"] is not None
+
+
+def test_results_on_another_corpus_do_not_overwrite_the_runs_own(run_path: Path, tmp_path: Path) -> None:
+    other = ingest("simulated", None, tmp_path / "c", options={"n": 20, "seed": 5}, workers=1).path
+    with pytest.raises(EcgprismError, match="--out DIR"):
+        evaluate(run_path, corpus=other)
+    other = ingest("simulated", None, tmp_path / "r", options={"n": 20, "seed": 5}, rate_hz=50, workers=1).path
+    with pytest.raises(EcgprismError, match="ingest again with --rate 100"):
+        evaluate(run_path, corpus=other, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_prediction_on_a_file_equals_evaluation_of_the_record(run_path: Path, evaluated: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(evaluated / "predictions.parquet").set_index("record_id")
+    # height and weight have no place in a WFDB header: they are given beside it
+    parts = [
+        predict(run_path, [write(tmp_path, f"sim_{i:06d}", i)], metadata=simulate(i).recording.metadata) for i in (3, 8)
+    ]
+    predicted = pd.concat(parts, ignore_index=True)
+    columns = [name for name in predicted if name.startswith("p_")]
+    expected = table.loc[predicted["record_id"], columns].to_numpy()
+    np.testing.assert_allclose(predicted[columns].to_numpy(), expected, atol=2e-3)
+    assert predicted["labels"].map(lambda text: set(text.split("|")) <= {c[2:] for c in columns} | {""}).all()
+
+
+def test_leads_in_another_order_and_at_another_rate_predict_alike(run_path: Path, tmp_path: Path) -> None:
+    model = PrismModel.load(run_path)
+    recordings = [simulate(4, rate_hz=rate).recording for rate in (100.0, 500.0)]
+    order = list(range(12))[::-1]
+    signals = [recordings[0].signal, recordings[0].signal[order], prepared_signal(recordings[1], 100.0)]
+    leads = [recordings[0].leads, [recordings[0].leads[i] for i in order], recordings[1].leads]
+    assembler = SignalAssembler(signals, leads, [recordings[0].metadata] * 3, model.spec)
+    p = score(model, assembler).probabilities
+    np.testing.assert_allclose(p[0], p[1], atol=1e-6)
+    np.testing.assert_allclose(p[0], p[2], atol=0.05)  # the simulator's noise differs between rates
+
+
+def test_a_long_recording_is_read_whole_in_overlapping_windows(run_path: Path, tmp_path: Path) -> None:
+    model = PrismModel.load(run_path)
+    long = simulate(4, duration_s=37.3).recording
+    assembler = SignalAssembler([long.signal], [long.leads], [{}], model.spec)
+    windows = Windows.cover(assembler.lengths, model.spec.window)
+    covered = np.zeros(long.signal.shape[1], dtype=bool)
+    parts = []
+    for start, length in zip(windows.start, windows.length, strict=True):
+        covered[start : start + length] = True
+        parts.append(long.signal[:, start : start + length])
+    assert covered.all()
+    each = score(model, SignalAssembler(parts, [long.leads] * len(parts), [{}] * len(parts), model.spec)).probabilities
+    mean, highest = (score(model, assembler, aggregate=how).probabilities[0] for how in ("mean", "max"))
+    np.testing.assert_allclose(mean, each.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(highest, each.max(axis=0), atol=1e-6)
+
+
+def test_batch_size_changes_no_score(run_path: Path, corpus_path: Path) -> None:
+    model, corpus = PrismModel.load(run_path), Corpus(corpus_path)
+    assembler = CorpusAssembler(corpus, corpus.select("simulated"), model.spec)
+    one, many = (score(model, assembler, batch_size=size).probabilities for size in (7, 64))
+    np.testing.assert_allclose(one, many, atol=1e-6)
+
+
+def test_embeddings_have_one_vector_per_view_and_the_fused_one(run_path: Path, tmp_path: Path) -> None:
+    table = embed(run_path, [write(tmp_path, "a", 1), write(tmp_path, "b", 2, seconds=25)])
+    assert set(table.columns) == {"record_id", "path", "fused", "wave", "stft", "meta"}
+    assert all(len(vector) == 16 and np.isfinite(vector).all() for vector in table["fused"])
+
+
+def test_a_bad_file_is_said_and_left_out_or_stops_when_strict(run_path: Path, tmp_path: Path) -> None:
+    write(tmp_path, "good", 1)
+    write(tmp_path, "short", 2)
+    (tmp_path / "short.dat").write_bytes(b"\0" * 10)
+    notes: list[str] = []
+    table = predict(run_path, [tmp_path], note=notes.append)
+    assert table["record_id"].tolist() == ["good"]
+    assert any("left out" in note and "short.dat" in note for note in notes)
+    with pytest.raises(ReadError, match=r"short\.dat"):
+        predict(run_path, [tmp_path], strict=True)
+    with pytest.raises(ReadError, match=r"short\.dat"):
+        predict(run_path, [tmp_path / "short.hea"])
+
+
+def test_a_model_folder_with_damage_is_an_error(run_path: Path, tmp_path: Path) -> None:
+    for name in ("model.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((run_path / name).read_bytes())
+    PrismModel.load(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes((run_path / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(EcgprismError, match=r"does not fit model\.json"):
+        PrismModel.load(tmp_path)
+    (tmp_path / "model.json").write_text("{")
+    with pytest.raises(EcgprismError, match="damaged"):
+        PrismModel.load(tmp_path)
