@@ -16,7 +16,7 @@ from pathlib import Path
 
 import wfdb
 
-from ecgprism.ingest import ingest, open_source
+from ecgprism.ingestion import ingest, open_source
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def small_tree(corpus: Path, **train: object) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def corpus_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from ecgprism.ingest import ingest
+    from ecgprism.ingestion import ingest
 
     out = tmp_path_factory.mktemp("corpora") / "simulated"
     ingest("simulated", None, out, options={"n": 160}, workers=1)

@@ -357,6 +357,18 @@ def test_gradients_reach_every_parameter_of_the_fusion_and_every_token(name: str
         assert (gradient[present[:, k]].abs().amax(dim=2) > 0).all(), f"a token of {part} is not used"
 
 
+@fusions
+def test_not_even_nan_from_a_missing_view_reaches_a_gradient_of_the_fusion(name: str) -> None:
+    gradients = []
+    for value in (0.0, torch.nan):
+        fusion, tokens, present = without_dropout(fusion_of(name)), tokens_of(3), all_but(1, 2)
+        tokens[PARTS[2]][1] = value
+        fusion(tokens, present).sum().backward()
+        gradients.append([p.grad for p in fusion.parameters()])
+    for zero, nan in zip(*gradients, strict=True):
+        assert torch.equal(zero, nan)
+
+
 # The whole model
 
 

@@ -16,7 +16,7 @@ from ecgprism.corpus import Corpus
 from ecgprism.errors import EcgprismError, ReadError
 from ecgprism.evaluation import evaluate
 from ecgprism.inference import score
-from ecgprism.ingest import ingest, prepared_signal
+from ecgprism.ingestion import ingest, prepared_signal
 from ecgprism.model import PrismModel
 from ecgprism.prediction import embed, predict
 from ecgprism.simulator import simulate

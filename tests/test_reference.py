@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ecgprism.augment import augment, band_stop, coloured_noise
+from ecgprism.augmentation import augment, band_stop, coloured_noise
 from ecgprism.batch import Batch, Column, InputSpec, MetadataSchema, Windows
 from ecgprism.config import Augment
 from ecgprism.encoders.layers import AttentionPool, BiLstm, MaskedBatchNorm, time_mask
-from ecgprism.ingest import resample
+from ecgprism.ingestion import resample
 from ecgprism.training import temperature
-from ecgprism.views.contract import valid_steps
+from ecgprism.views.contract import View, valid_steps
 from ecgprism.views.metadata import Metadata
 from ecgprism.views.spectrogram import CENTRE, FLOOR, SPREAD, Spectrogram
 from ecgprism.views.spectrum import Spectrum
@@ -132,6 +132,15 @@ def test_waveform_scaled_by_record_has_unit_spread_over_the_leads_that_are_there
     assert x[0].square().mean() == pytest.approx(1.0, abs=1e-5)
     assert x[1, :3, :400].square().mean() == pytest.approx(1.0, abs=1e-5)
     assert not x[1, 3:].any()
+
+
+@pytest.mark.parametrize("view_class", [Waveform, Spectrum, Spectrogram])
+def test_where_the_baseline_lies_changes_no_view_whatever_the_length(view_class: type[View]) -> None:
+    view, batch = view_class(TWELVE_LEADS), ecgs((1000, 640, 30))
+    assert batch.length is not None
+    shift = 2.0 * valid_steps(batch.length, 1000)[:, None, :]
+    before, after = view(batch), view(replace(batch, signal=batch.signal + shift))
+    assert (before.x - after.x).abs().amax(dim=tuple(range(1, before.x.ndim))).max() <= 1e-4
 
 
 # Metadata

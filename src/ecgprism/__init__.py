@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ecgprism.errors import ConfigError, EcgprismError, ReadError
     from ecgprism.evaluation import evaluate
     from ecgprism.formats import read
-    from ecgprism.ingest import ingest
+    from ecgprism.ingestion import ingest
     from ecgprism.model import PrismModel
     from ecgprism.prediction import embed, predict
     from ecgprism.recording import Recording
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Config": "config", "ConfigError": "errors", "Corpus": "corpus", "EcgprismError": "errors",
     "PrismModel": "model", "ReadError": "errors", "Recording": "recording", "components": "registry",
-    "embed": "prediction", "evaluate": "evaluation", "fit": "training", "ingest": "ingest", "predict": "prediction",
+    "embed": "prediction", "evaluate": "evaluation", "fit": "training", "ingest": "ingestion", "predict": "prediction",
     "read": "formats", "read_config": "config", "register": "registry",
 }  # fmt: skip
 

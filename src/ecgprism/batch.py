@@ -63,7 +63,9 @@ class MetadataSchema:
             if kind == "categorical":
                 columns.append(Column(name, categories=tuple(sorted({str(value) for value in given}))))
             elif len(given):
-                columns.append(Column(name, mean=float(given.mean()), std=float(given.std(ddof=0)) or 1.0))
+                mean, std = float(given.mean()), float(given.std(ddof=0))
+                varies = std > 1e-9 * max(abs(mean), 1.0)  # the deviation of equal numbers is rounding noise
+                columns.append(Column(name, mean=mean, std=std if varies else 1.0))
             else:
                 columns.append(Column(name))
         return cls(tuple(columns))
@@ -98,7 +100,10 @@ class MetadataSchema:
     def from_json(cls, columns: Sequence[Mapping[str, Any]]) -> MetadataSchema:
         """Build from plain data."""
         return cls(
-            tuple(Column(c["name"], c["categories"] and tuple(c["categories"]), c["mean"], c["std"]) for c in columns)
+            tuple(
+                Column(c["name"], None if c["categories"] is None else tuple(c["categories"]), c["mean"], c["std"])
+                for c in columns
+            )
         )
 
 

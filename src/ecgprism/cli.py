@@ -116,7 +116,7 @@ def ingest(
     Examples: `ecgprism ingest cinc2017 data/cinc2017 --out corpora/cinc2017` ·
     `ecgprism ingest manifest mine.csv task=diagnosis kind=multiclass --out corpora/mine --rate 250`
     """
-    from ecgprism.ingest import ingest as run
+    from ecgprism.ingestion import ingest as run
 
     given = list(options or [])
     if root is not None and "=" in root and not Path(root).exists():

@@ -15,7 +15,7 @@ from ecgprism.config import Config, parse_config
 from ecgprism.console import duration
 from ecgprism.errors import EcgprismError
 from ecgprism.evaluation import evaluate
-from ecgprism.ingest import ingest
+from ecgprism.ingestion import ingest
 from ecgprism.plots import draw_ecg, draw_history
 from ecgprism.prediction import predict
 from ecgprism.simulator import simulate

@@ -34,6 +34,10 @@ class Concat(Fusion):
 
     def forward(self, tokens: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Return (B, D)."""
-        pooled = torch.stack([self.norms[view](tokens[view].mean(dim=1)) for view in self.views], dim=1)
-        pooled = torch.where(present[:, :, None], pooled, self.absent.to(pooled.dtype))
-        return self.layers(pooled.flatten(1))
+        parts = []
+        for v, view in enumerate(self.views):
+            there = present[:, v, None]
+            # cleared before the norm too: whatever a missing view gave, even NaN, reaches no gradient
+            pooled = self.norms[view](torch.where(there, tokens[view].mean(dim=1), 0.0))
+            parts.append(torch.where(there, pooled, self.absent[v].to(pooled.dtype)))
+        return self.layers(torch.cat(parts, dim=1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -72,6 +73,9 @@ class PrismModel(nn.Module):
     ) -> None:
         """Build every branch, then the fusion and the heads (one fused, one per view)."""
         super().__init__()
+        for name in views:
+            if not re.fullmatch(r"[A-Za-z]\w*", name) or name == "fused" or hasattr(nn.ModuleDict, name):
+                raise ConfigError(f"views.{name}: {name!r} cannot be a view's name; choose another, such as wave")
         self.spec, self.task, self.branches, self.dim = spec, task, dict(views), dim
         self.fusion_component = fusion or Component(name="concat")
         self.card = card or Card()

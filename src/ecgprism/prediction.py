@@ -14,7 +14,7 @@ from ecgprism import formats
 from ecgprism.batch import SignalAssembler
 from ecgprism.errors import EcgprismError, ReadError, nearest
 from ecgprism.inference import Scores, score
-from ecgprism.ingest import prepared_signal
+from ecgprism.ingestion import prepared_signal
 from ecgprism.metrics import decide
 from ecgprism.model import PrismModel
 from ecgprism.recording import Recording

@@ -32,7 +32,7 @@ def register(kind: str, name: str) -> Callable[[type[T]], type[T]]:
 
     def add(cls: type[T]) -> type[T]:
         known = _components[kind].get(name)
-        if known is not None and known.__qualname__ != cls.__qualname__:
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ConfigError(f"{kind}: {name!r} is already taken by {known.__module__}.{known.__qualname__}")
         _components[kind][name] = cls
         return cls

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from ecgprism.augment import augment
+from ecgprism.augmentation import augment
 from ecgprism.batch import Batch, CorpusAssembler, InputSpec, MetadataSchema, TrainingBatches
 from ecgprism.config import Config, parse_config
 from ecgprism.corpus import Corpus, Examples

@@ -43,7 +43,7 @@ class MaskedBatchNorm(nn.Module):
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
             )
-        x, kind = x.float(), x.dtype  # half precision would lose the variance
+        x, mask, kind = x.float(), mask.float(), x.dtype  # half precision would lose the count and the variance
         other = [axis for axis in range(x.ndim) if axis != 1]
         count = mask.sum() * (x[0, 0].numel() / x.shape[-1])
         mean = x.sum(dim=other, keepdim=True) / count
@@ -140,7 +140,7 @@ class AttentionPool(nn.Module):
     def __init__(self, channels: int, hidden: int = 32) -> None:
         """`hidden` units score each step."""
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(channels, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        self.score = nn.Sequential(nn.Linear(channels, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
     def forward(self, x: Tensor, length: Tensor | None) -> Tensor:
         """Return (B, 2C)."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ecgprism.batch import Batch, InputSpec
 
-__all__ = ["Batch", "Features", "InputSpec", "Shape", "View", "valid_steps"]
+__all__ = ["Batch", "Features", "InputSpec", "Shape", "View", "centred", "valid_steps"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,16 @@ class View(nn.Module):
     def present(self, batch: Batch) -> Tensor:
         """Return bool (B,): whether the record has what this view looks at (here: any lead)."""
         return batch.lead_mask.any(dim=1)
+
+
+def centred(batch: Batch) -> Tensor:
+    """Return the signal (B, L, T) less each lead's mean over the valid samples; padding and missing leads are 0."""
+    x = batch.signal
+    mask = batch.lead_mask[:, :, None].to(x.dtype)
+    if batch.length is None:
+        return (x - x.mean(dim=2, keepdim=True)) * mask
+    mask = mask * valid_steps(batch.length, x.shape[2])[:, None, :]
+    return (x - (x * mask).sum(dim=2, keepdim=True) / batch.length[:, None, None]) * mask
 
 
 def valid_steps(length: Tensor, steps: int) -> Tensor:

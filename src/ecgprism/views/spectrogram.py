@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ecgprism.registry import register
-from ecgprism.views.contract import Batch, Features, InputSpec, Shape, View, valid_steps
+from ecgprism.views.contract import Batch, Features, InputSpec, Shape, View, centred, valid_steps
 from ecgprism.views.fourier import BandPower
 
 #: mV^2/Hz below which everything is noise of the converter (a step of 5 uV at 100 Hz is about 1e-6)
@@ -40,7 +40,7 @@ class Spectrogram(View):
 
     def forward(self, batch: Batch) -> Features:
         """Return (B, L, F, T), about zero mean and unit spread; padding and missing leads are 0."""
-        log_power = ((self.power(batch.signal) + FLOOR).log10() - CENTRE) / SPREAD
+        log_power = ((self.power(centred(batch)) + FLOOR).log10() - CENTRE) / SPREAD
         x = log_power.transpose(2, 3) * batch.lead_mask[:, :, None, None]
         if batch.length is None:
             return Features(x, None)

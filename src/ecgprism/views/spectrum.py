@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ecgprism.registry import register
-from ecgprism.views.contract import Batch, Features, InputSpec, Shape, View, valid_steps
+from ecgprism.views.contract import Batch, Features, InputSpec, Shape, View, centred, valid_steps
 from ecgprism.views.fourier import BandPower
 from ecgprism.views.spectrogram import CENTRE, FLOOR, SPREAD
 
@@ -33,7 +33,7 @@ class Spectrum(View):
 
     def forward(self, batch: Batch) -> Features:
         """Return (B, L, F), about zero mean and unit spread; missing leads are 0."""
-        power = self.power(batch.signal)
+        power = self.power(centred(batch))
         if batch.length is None:
             mean = power.mean(dim=2)
         else:

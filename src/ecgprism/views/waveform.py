@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ecgprism.registry import register
-from ecgprism.views.contract import Batch, Features, InputSpec, Shape, View, valid_steps
+from ecgprism.views.contract import Batch, Features, InputSpec, Shape, View, centred
 
 
 @register("views", "waveform")
@@ -24,15 +24,9 @@ class Waveform(View):
 
     def forward(self, batch: Batch) -> Features:
         """Return (B, L, T); padding and missing leads stay 0."""
-        x = batch.signal
-        mask = batch.lead_mask[:, :, None].to(x.dtype)
-        if batch.length is None:
-            count = x.new_full((x.shape[0], 1, 1), x.shape[2])
-        else:
-            mask = mask * valid_steps(batch.length, x.shape[2])[:, None, :]
-            count = batch.length[:, None, None].to(x.dtype)
-        x = (x - x.sum(dim=2, keepdim=True) / count) * mask
+        x = centred(batch)
         if self.scale == "record":
+            count = x.shape[2] if batch.length is None else batch.length[:, None, None]
             power = x.square().sum(dim=(1, 2), keepdim=True)
             leads = batch.lead_mask.sum(dim=1).clamp(min=1)[:, None, None]
             x = x / (power / (count * leads)).clamp(min=1e-6).sqrt()

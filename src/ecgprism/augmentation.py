@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ecgprism.batch import Batch
 from ecgprism.config import Augment
-from ecgprism.views.contract import valid_steps
+from ecgprism.views.contract import centred, valid_steps
 
 WANDER_HZ, MUSCLE_HZ = (0.05, 0.7), (20.0, 45.0)  # where baseline wander and surface EMG have their power
 
@@ -18,6 +18,11 @@ def augment(batch: Batch, options: Augment, rate_hz: float, generator: torch.Gen
     """Return the batch with the augmentations that are switched on; padding and missing leads stay 0."""
     signal, lead_mask = batch.signal, batch.lead_mask
     n, leads, samples = signal.shape
+
+    if batch.length is None:
+        valid = torch.ones(n, 1, samples, device=signal.device)
+    else:
+        valid = valid_steps(batch.length, samples)[:, None, :].to(signal.dtype)
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator, device=generator.device).to(signal.device)
@@ -29,14 +34,16 @@ def augment(batch: Batch, options: Augment, rate_hz: float, generator: torch.Gen
     if options.noise_db:
         low, high = options.noise_db
         noise = coloured_noise(uniform(n, leads, samples), rate_hz, uniform(n, 1, 1))
-        power = signal.square().mean(dim=(1, 2), keepdim=True)
+        recorded = lead_mask.sum(dim=1)[:, None, None] * valid.sum(dim=2, keepdim=True)
+        power = (centred(replace(batch, signal=signal)).square().sum(dim=(1, 2), keepdim=True)) / recorded.clamp(min=1)
         ratio = 10 ** ((low + (high - low) * uniform(n, 1, 1)) / 10)
         signal = signal + noise * (power / ratio).sqrt()
     if options.frequency_mask_hz:
         signal = band_stop(signal, rate_hz, options.frequency_mask_hz * uniform(n, 1), uniform(n, 1))
     if options.time_mask:
-        width = options.time_mask * uniform(n, 1) * samples
-        start = uniform(n, 1) * (samples - width)
+        length = valid.sum(dim=2)
+        width = options.time_mask * uniform(n, 1) * length
+        start = uniform(n, 1) * (length - width)
         at = torch.arange(samples, device=signal.device)
         signal = signal * ((at < start) | (at >= start + width))[:, None, :]
     if options.lead_dropout and leads > 1:
@@ -45,8 +52,7 @@ def augment(batch: Batch, options: Augment, rate_hz: float, generator: torch.Gen
         kept |= (~(kept & lead_mask).any(dim=1, keepdim=True)) & lead_mask
         lead_mask = lead_mask & kept
     signal = signal * lead_mask[:, :, None]
-    if batch.length is not None:
-        signal = signal * valid_steps(batch.length, samples)[:, None, :]
+    signal = signal * valid
     return replace(batch, signal=signal, lead_mask=lead_mask)
 
 
