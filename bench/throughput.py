@@ -146,9 +146,8 @@ def main() -> None:
                 f"{kind} {name}: {size / 1e6:.2f} M parameters, {options.batch_size / median:.0f} records/s, "
                 f"{flops:.1f} GFLOP/s counted ({flops / peak:.0%} of the product); ecgprism/it {ratio:.2f}"
             )
-    print(
-        f"peak memory of this process (all models): {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB"
-    )
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory of this process (all models): {peak_gib:.2f} GiB")
     print("(the counter sees convolutions and products, not the fused LSTM kernels)")
 
 

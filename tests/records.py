@@ -1,14 +1,23 @@
-"""Little records and data sets for the tests: WFDB by the wfdb package, folders laid out as PTB-XL and CinC 2017."""
+"""Little records and data sets for the tests: WFDB files, folders laid out as PTB-XL and CinC 2017, made sources."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import wfdb
 from numpy.typing import NDArray
+
+from ecgprism import registry
+from ecgprism.errors import ReadError
+from ecgprism.recording import Recording
+from ecgprism.sources import Entry, Task
 
 #: integers per mV of what is written unless a test says otherwise
 GAIN = 200.0
@@ -130,3 +139,88 @@ def write_ptbxl(root: Path, rows: Sequence[Mapping[str, object]], *, signals: bo
             values = digital(2, 2 * rate_hz, seed=int(str(row["ecg_id"])))
             write_wfdb(path.parent, path.name, values, ["I", "AVR"], rate_hz=rate_hz, gains=1000.0)
     return root
+
+
+#: environment variable: how long `Made.read` waits from record 4 on, so that a test can kill an ingest in its middle
+MADE_WAIT_S = "ECGPRISM_TEST_MADE_WAIT_S"
+
+
+class Made:
+    """A source without files: records of differing rate, length and leads, with gaps, flat leads and bad records."""
+
+    tasks: Mapping[str, Task] = {
+        "rhythm": Task("multiclass", ("N", "A", "O")),
+        "form": Task("multilabel", ("X", "Y", "Z")),
+    }
+    lead_aliases: Mapping[str, str] = {"ECG": "I"}
+
+    def __init__(self, n: int = 12) -> None:
+        """Make `n` records."""
+        self.n = n
+
+    def entries(self) -> Iterator[Entry]:
+        """Two records a patient, every fifth of unknown patient; every third without a label of `form`."""
+        for i in range(self.n):
+            labels = {"rhythm": ("NAO"[i % 3],)} | ({"form": tuple("XYZ"[: i % 4])} if i % 3 else {})
+            metadata: dict[str, float | str] = {"site": "ab"[i % 2]} | ({"age": 40.0 + i} if i % 4 else {})
+            yield Entry(f"m{i}", f"made/{i}", labels, None if i % 5 == 4 else f"p{i // 2}", None, metadata)
+
+    def read(self, entry: Entry) -> Recording:
+        """Make a recording; m3, m13, ... cannot be read."""
+        i = int(entry.record_id[1:])
+        if i >= 4:
+            time.sleep(float(os.environ.get(MADE_WAIT_S, "0")))
+        if i % 10 == 3:
+            raise ReadError(f'{entry.path}: made to be bad, with a comma and "quotes"')
+        leads = (("I",), ("II", "V1"), ("V1", "I", "aVR"))[i % 3]
+        rate_hz = (100.0, 250.0, 360.0)[i % 3]
+        rng = np.random.default_rng(i)
+        signal = np.cumsum(rng.normal(0, 0.05, (len(leads), int(rate_hz * (1 + i % 4)) + i)), axis=1)
+        if i % 3 == 1:
+            signal[0, 20:50] = np.nan
+        if i % 3 == 2:
+            signal[2] = 0.001
+        return Recording(signal.astype(np.float32), rate_hz, leads, skipped=("RESP",) if i % 3 == 2 else ())
+
+
+class Listed:
+    """A source of given recordings (or errors to raise) r0, r1, ...; every one labelled A, each its own patient."""
+
+    tasks: Mapping[str, Task] = {"labels": Task("multilabel", ("A", "B"))}
+    lead_aliases: Mapping[str, str] = {}
+    recordings: ClassVar[Sequence[Recording | Exception]] = ()
+    changes: ClassVar[Mapping[int, Mapping[str, Any]]] = {}
+
+    def entries(self) -> Iterator[Entry]:
+        """One entry a recording; `changes` by position."""
+        for i in range(len(self.recordings)):
+            given = {"record_id": f"r{i}", "path": "", "labels": {"labels": ("A",)}, "patient_id": f"p{i}"}
+            yield Entry(**given | dict(self.changes.get(i, {})))
+
+    def read(self, entry: Entry) -> Recording:
+        """Return the recording by its position."""
+        found = self.recordings[[e.record_id for e in self.entries()].index(entry.record_id)]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@contextmanager
+def listed(
+    recordings: Sequence[Recording | Exception], changes: Mapping[int, Mapping[str, Any]] | None = None
+) -> Iterator[None]:
+    """Make the source `listed` known, for as long as the block lasts."""
+    cls = type("Listed", (Listed,), {"recordings": recordings, "changes": changes or {}})
+    with known("listed", cls):
+        yield
+
+
+@contextmanager
+def known(name: str, cls: type) -> Iterator[None]:
+    """Make a source known by a name, for as long as the block lasts."""
+    registry.components("sources")
+    registry._components["sources"][name] = cls
+    try:
+        yield
+    finally:
+        del registry._components["sources"][name]

@@ -398,7 +398,7 @@ def test_metadata_view_without_metadata_names_its_branch() -> None:
         prism({"who": ("metadata", "mlp")}, replace(TWELVE_LEADS, metadata=type(TWELVE_LEADS.metadata)()))
 
 
-@pytest.mark.parametrize("key", ["fused", "st.ft", "items", "train", ""])
+@pytest.mark.parametrize("key", ["fused", "st.ft", "items", "training", "_modules", ""])
 def test_name_of_a_branch_that_the_model_cannot_hold_is_a_config_error(key: str) -> None:
     view, encoder = BRANCHES[0]
     with pytest.raises(ConfigError, match=re.escape(key or "''")):

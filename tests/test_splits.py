@@ -133,6 +133,13 @@ def test_whole_patients_are_shared_out_in_proportion_of_records() -> None:
             assert abs(target[split == name, k].sum() - fraction * target[:, k].sum()) <= 4
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_patient_of_many_records_is_placed_before_the_room_is_gone(seed: int) -> None:
+    cluster = np.concatenate([np.arange(80), np.full(20, 80)])
+    split = stratified(cluster, np.ones((100, 1), dtype=bool), FRACTIONS, seed)
+    assert Counter(split) == {"train": 80, "val": 10, "test": 10}
+
+
 def test_a_seed_gives_one_split_and_another_seed_another() -> None:
     cluster, target = np.arange(60), one_hot([0, 1, 2] * 20, 3)
     assert stratified(cluster, target, FRACTIONS, 1) == stratified(cluster, target, FRACTIONS, 1)
