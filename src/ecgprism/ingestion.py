@@ -16,6 +16,8 @@ import os
 import shutil
 import signal as signals
 import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -45,6 +47,7 @@ from ecgprism.corpus import (
     lead_order,
 )
 from ecgprism.errors import EcgprismError, ReadError
+from ecgprism.files import whole
 from ecgprism.recording import Recording
 from ecgprism.registry import check_options, find
 from ecgprism.registry import options as signature
@@ -118,7 +121,9 @@ def quantise(
     flat = ~(high >= low)
     with np.errstate(invalid="ignore"):
         zero = np.where(flat, 0.0, (high + low) / 2).astype(np.float32)
-        scale = np.where(flat, 1.0, (high - low) / 2 / 32_766).astype(np.float32)
+        # the larger of the two distances: the rounding of zero to float32 must not push a sample out of range
+        reach = np.maximum(high - zero, zero - low) / 32_766
+        scale = np.where(flat, 1.0, np.maximum(reach, np.finfo(np.float32).tiny)).astype(np.float32)
         steps = np.rint((signal - zero[:, None]) / scale[:, None])
         values = np.where(np.isnan(steps) | flat[:, None], NOT_RECORDED, steps).astype("<i2")
     return values, scale, zero, flat
@@ -132,6 +137,8 @@ def _prepare(source: Source, entry: Entry, rate_hz: float) -> tuple[dict[str, An
         signal = prepared_signal(recording, rate_hz)
     except ReadError as error:
         return row | {"rejected": str(error)}, b""
+    except OSError as error:  # of a source that reads by itself; what cannot be written is another matter
+        return row | {"rejected": f"{error.filename or entry.path}: {error.strerror or error}"}, b""
     values, scale, zero, flat = quantise(signal)
     row |= {
         "patient_id": entry.patient_id,
@@ -187,6 +194,14 @@ def _start_worker(source: Source, rate_hz: float) -> None:
     global _worker  # noqa: PLW0603  (a process pool hands its workers their state in no other way)
     _worker = (source, rate_hz)
     signals.signal(signals.SIGINT, signals.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this worker when its parent was killed, which tells nobody."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
 
 
 def _work(entries: list[Entry]) -> list[tuple[dict[str, Any], bytes]]:
@@ -253,6 +268,8 @@ def ingest(
     out = Path(out)
     if out.exists() and not overwrite:
         raise EcgprismError(f"{out}: exists already; choose another --out, or --overwrite it")
+    if out.exists() and not (out / META).is_file():
+        raise EcgprismError(f"{out}: is no corpus, so it is not overwritten; choose another --out")
     if not MIN_CORPUS_HZ <= rate_hz <= MAX_CORPUS_HZ:
         raise EcgprismError(f"rate {rate_hz:g} Hz: expected {MIN_CORPUS_HZ} to {MAX_CORPUS_HZ} Hz")
     opened = open_source(source, root, options)
@@ -327,13 +344,17 @@ def _census(source: Source, name: str, excluded: set[str]) -> tuple[int, str]:
 
 def _start(partial: Path, settings: dict[str, Any]) -> int:
     """Make the partial folder, or take up an interrupted one; returns the number of records that it holds."""
-    if not (partial / SETTINGS).is_file():
+    before = None
+    if (partial / SETTINGS).is_file():
+        with contextlib.suppress(ValueError):  # a crash may have left it half written
+            before = json.loads((partial / SETTINGS).read_text())
+    if not isinstance(before, dict):
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
-        (partial / SETTINGS).write_text(json.dumps(settings))
+        with whole(partial / SETTINGS) as path:
+            path.write_text(json.dumps(settings))
         return 0
-    before = json.loads((partial / SETTINGS).read_text())
     for key, value in settings.items():
         if before.get(key) != value:
             raise EcgprismError(
@@ -341,19 +362,20 @@ def _start(partial: Path, settings: dict[str, Any]) -> int:
             )
     journal, store = partial / JOURNAL, partial / SIGNALS
     store.touch()
-    done = whole = end = 0
+    done = kept = end = 0
     if journal.is_file():
         with journal.open("rb") as lines:
             for line in lines:
                 try:
                     row = json.loads(line)
-                except ValueError:  # the line that a kill cut short
+                    row["offset"]
+                except (ValueError, KeyError, TypeError):  # the line that a kill cut short
                     break
                 needed = (row["offset"] + row.get("n_leads", 0) * row.get("samples", 0)) * 2
                 if not line.endswith(b"\n") or needed > store.stat().st_size:
                     break
-                done, whole, end = done + 1, whole + len(line), needed
-        os.truncate(journal, whole)
+                done, kept, end = done + 1, kept + len(line), needed
+        os.truncate(journal, kept)
     os.truncate(store, end)
     return done
 

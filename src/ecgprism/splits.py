@@ -93,7 +93,7 @@ def assign(
         split = ["test" if name == "val" else name for name in split]
         rule += ", which has no test part: its validation part is test"
         given = {"train", "test"}
-    if "val" not in given:
+    if "val" not in given and "train" in split:
         train = np.flatnonzero([name == "train" for name in split])
         local = np.unique(cluster[train], return_inverse=True)[1]
         tenth = stratified(local, target[train], {"train": 0.9, "val": 0.1}, seed)

@@ -5,9 +5,10 @@ Format: https://wfdb.io/spec/header-files.html and https://wfdb.io/spec/signal-f
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ class Header:
 
 def header_path(path: Path) -> Path:
     """Return the `.hea` file of a record named with or without it (or by its `.dat` or `.mat` file)."""
+    if path.name in ("", ".."):
+        raise ReadError(f"{path}: names no recording")
     if path.suffix == ".hea":
         return path
     beside = path.with_suffix(".hea") if path.suffix in (".dat", ".mat") else path.with_name(path.name + ".hea")
@@ -70,7 +73,7 @@ def read_header(path: Path) -> Header:
         segments = int(first[0].split("/")[1]) if "/" in first[0] else 0
         n_channels = int(first[1])
         rate_hz = float(re.split(r"[/(]", first[2])[0]) if len(first) > 2 else 250.0
-        samples = int(first[3]) if len(first) > 3 else None
+        samples = (int(first[3]) if len(first) > 3 else None) or None  # 0 stands for unknown too
         rows = body[1 : 1 + n_channels] if not segments else []
         channels = tuple(_channel(row) for row in rows)
     except (ValueError, IndexError) as error:
@@ -94,6 +97,11 @@ def _channel(row: Sequence[str]) -> Channel:
         baseline = None if calibration["baseline"] is None else int(calibration["baseline"])
         unit = calibration["unit"] or "mV"
     adc_zero = int(row[4]) if len(row) > 4 else 0
+    baseline = adc_zero if baseline is None else baseline
+    if not math.isfinite(gain) or abs(baseline) > 2**31:
+        raise ValueError(f"gain {gain:g}, baseline {baseline}")
+    if "/" in row[0] or row[0] in (".", ".."):
+        raise ValueError(f"signal file {row[0]!r}")
     # The challenges of 2017 and later write 0 where they computed no checksum.
     checksum = int(row[6]) & 0xFFFF if len(row) > 6 and int(row[6]) != 0 else None
     return Channel(
@@ -102,7 +110,7 @@ def _channel(row: Sequence[str]) -> Channel:
         byte_offset=int(form["offset"] or 0),
         plain=form["per_frame"] in (None, "1") and form["skew"] in (None, "0"),
         gain=gain,
-        baseline=adc_zero if baseline is None else baseline,
+        baseline=baseline,
         unit=unit,
         checksum=checksum,
         name=" ".join(row[8:]) if len(row) > 8 else "",
@@ -116,6 +124,13 @@ def read(path: Path, lead_aliases: Mapping[str, str] | None = None) -> Recording
     when no channel is an ECG lead.
     """
     at = header_path(path)
+    try:
+        return _read(at, lead_aliases)
+    except OSError as error:  # a disk or a network share that fails, a name that no file can have
+        raise ReadError(f"{at}: {error.strerror or error}") from None
+
+
+def _read(at: Path, lead_aliases: Mapping[str, str] | None) -> Recording:
     header = read_header(at)
     digital: NDArray[Any]
     if header.segments or not header.channels:
@@ -142,22 +157,32 @@ def _decode_16(at: Path, header: Header) -> NDArray[np.int16]:
         problem = "is truncated or longer than said" if held != samples else "ends inside a sample"
         raise ReadError(f"{file}: {problem}: the header says {samples} samples of {n} signals, it holds {held}")
     digital = np.fromfile(file, dtype="<i2", offset=first.byte_offset).reshape(samples, n)
+    _verify(file, header.channels, digital)
+    return digital
+
+
+def _verify(file: Path, channels: Sequence[Channel], digital: NDArray[Any]) -> None:
+    """Raise ReadError unless the samples (T, C) have the checksums that the header gives."""
     sums = digital.sum(axis=0, dtype=np.int64) & 0xFFFF
-    for channel, total in zip(header.channels, sums, strict=True):
+    for channel, total in zip(channels, sums, strict=True):
         if channel.checksum is not None and channel.checksum != total:
             raise ReadError(
                 f"{file}: the samples of signal {channel.name or '?'} have checksum {total}, "
                 f"the header says {channel.checksum}: one of the two is damaged"
             )
-    return digital
 
 
 def _decode_with_wfdb(at: Path, header: Header) -> tuple[NDArray[np.float64], Header]:
     """Decode any other storage format -> physical values (T, C) in the units that the returned header names."""
     import wfdb  # noqa: PLC0415  (half a second, and most records never need it)
 
+    # digital values allow the checksums to be verified; several samples a frame, or segments, are left to the package
+    plain = not header.segments and all(channel.plain for channel in header.channels)
     try:
-        record: Any = wfdb.rdrecord(str(at.with_suffix("")), physical=True)
+        record: Any = wfdb.rdrecord(str(at.with_suffix("")), physical=not plain)
+        digital = record.d_signal
+        if plain and digital is not None:
+            record.p_signal = record.dac()
     except Exception as error:  # the package raises whatever its parser stumbles over
         raise ReadError(f"{at}: not readable as WFDB ({type(error).__name__}: {error})") from None
     if record.p_signal is None or record.p_signal.shape[0] == 0:
@@ -166,11 +191,15 @@ def _decode_with_wfdb(at: Path, header: Header) -> tuple[NDArray[np.float64], He
         raise ReadError(
             f"{at}: the header says {header.samples} samples, the signal files hold {record.p_signal.shape[0]}"
         )
-    declared = {c.name: c.gain for c in header.channels}
-    channels = tuple(
-        Channel("", "", 0, True, 1.0 if declared.get(name, 1.0) else 0.0, 0, unit or "mV", None, name)
-        for name, unit in zip(record.sig_name, record.units, strict=True)
-    )
+    if plain:
+        _verify(at, header.channels, digital)
+    if header.channels:  # the package reads headers as ASCII and would take the unit of µV for V
+        channels = tuple(replace(c, gain=1.0 if c.gain else 0.0, baseline=0) for c in header.channels)
+    else:
+        channels = tuple(
+            Channel("", "", 0, True, 1.0, 0, unit or "mV", None, name or "")
+            for name, unit in zip(record.sig_name, record.units, strict=True)
+        )
     return record.p_signal, Header(
         float(record.fs), record.p_signal.shape[0], channels, header.comments, header.segments
     )

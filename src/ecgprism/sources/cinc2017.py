@@ -32,16 +32,16 @@ class Cinc2017:
 
     def entries(self) -> Iterator[Entry]:
         """Yield one entry a line of REFERENCE.csv; the data set names no patients."""
-        with self.reference.open(newline="") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                if len(row) != 2:
-                    raise EcgprismError(f"{self.reference}, line {number}: expected record,label and got {row}")
-                record_id, label = row[0].strip(), row[1].strip()
-                if label not in CLASSES:
-                    raise EcgprismError(
-                        f"{self.reference}, line {number}: unknown label {label!r}{nearest(label, CLASSES)}"
-                    )
-                yield Entry(record_id, str(self.root / record_id), {"rhythm": (label,)})
+        lines = self.reference.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, row in enumerate(csv.reader(lines), start=1):
+            if len(row) != 2:
+                raise EcgprismError(f"{self.reference}, line {number}: expected record,label and got {row}")
+            record_id, label = row[0].strip(), row[1].strip()
+            if label not in CLASSES:
+                raise EcgprismError(
+                    f"{self.reference}, line {number}: unknown label {label!r}{nearest(label, CLASSES)}"
+                )
+            yield Entry(record_id, str(self.root / record_id), {"rhythm": (label,)})
 
     def read(self, entry: Entry) -> Recording:
         """Read one record."""

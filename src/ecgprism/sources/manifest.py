@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -45,9 +46,18 @@ class Manifest:
         if not self.path.is_file():
             raise EcgprismError(f"{self.path}: no such manifest (a CSV with the columns {', '.join(KNOWN)})")
         try:
-            self.table = pd.read_csv(self.path, dtype=str, keep_default_na=False, skipinitialspace=True)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            lines = self.path.read_text(encoding="utf-8-sig").splitlines()
+            rows = [row for row in csv.reader(lines, skipinitialspace=True, strict=True) if row]
+        except (csv.Error, UnicodeDecodeError) as error:
             raise EcgprismError(f"{self.path}: not a CSV table ({error})") from None
+        if not rows:
+            raise EcgprismError(f"{self.path}: not a CSV table (it is empty)")
+        header = [column.strip() for column in rows[0]]
+        for number, row in enumerate(rows[1:], start=2):
+            if len(row) > len(header):
+                raise EcgprismError(f"{self.path}: not a CSV table (line {number} has more fields than its header)")
+            row.extend([""] * (len(header) - len(row)))
+        self.table = pd.DataFrame(rows[1:], columns=header, dtype=str)
         for column in REQUIRED:
             if column not in self.table.columns:
                 raise EcgprismError(

@@ -21,6 +21,7 @@ TASKS = ("superdiagnostic", "subdiagnostic", "diagnostic", "form", "rhythm", "al
 #: PTB-XL writes 300 for everyone over 89 (de-identification)
 AGE_OVER_89, AGE_90_OR_OVER = 300, 90.0
 _NUMERIC = ("height", "weight")
+CLASS_COLUMNS = ("diagnostic_class", "diagnostic_subclass")
 
 
 @register("sources", "ptbxl")
@@ -40,8 +41,14 @@ class PtbXl:
         """`rate` chooses the stored version (Hz)."""
         self.root, self.min_likelihood = root, min_likelihood
         self.path_column = "filename_lr" if rate == 100 else "filename_hr"
-        self.database = _table(root / "ptbxl_database.csv", {"ecg_id", "scp_codes", "strat_fold", self.path_column})
-        statements = _table(root / "scp_statements.csv", {"diagnostic", "form", "rhythm", "diagnostic_class"})
+        needed = {"ecg_id", "scp_codes", "strat_fold", self.path_column}
+        self.database = _table(root / "ptbxl_database.csv", needed)
+        for column in sorted(needed - {"scp_codes"}):
+            empty = self.database[column].isna()
+            if empty.any():
+                line = int(empty.to_numpy().argmax()) + 2
+                raise EcgprismError(f"{root / 'ptbxl_database.csv'}, line {line}: {column} is empty")
+        statements = _table(root / "scp_statements.csv", {"diagnostic", "form", "rhythm", *CLASS_COLUMNS})
         self.statements = statements.set_index(statements.columns[0])
         self.labels = {task: self._labels(task) for task in TASKS}
         found = {task: {label for row in rows for label in row} for task, rows in self.labels.items()}
@@ -63,8 +70,8 @@ class PtbXl:
         rows = []
         for ecg_id, text in zip(self.database["ecg_id"], self.database["scp_codes"], strict=True):
             try:
-                codes = ast.literal_eval(text)
-            except (ValueError, SyntaxError):
+                codes = {str(code): float(likelihood) for code, likelihood in ast.literal_eval(text).items()}
+            except (ValueError, SyntaxError, AttributeError, TypeError):
                 raise EcgprismError(f"{self.root}/ptbxl_database.csv: ecg_id {ecg_id}: scp_codes {text!r}") from None
             held = [code for code, likelihood in codes.items() if likelihood >= self.min_likelihood]
             rows.append(tuple(sorted({of_code[code] for code in held if code in of_code})))
@@ -98,7 +105,10 @@ class PtbXl:
 def _table(path: Path, needed: set[str]) -> pd.DataFrame:
     if not path.is_file():
         raise EcgprismError(f"{path}: no such file: not the folder of PTB-XL (its official layout is expected)")
-    table = pd.read_csv(path)
+    try:
+        table = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise EcgprismError(f"{path}: not a CSV table ({error})") from None
     missing = sorted(needed - set(table.columns))
     if missing:
         raise EcgprismError(f"{path}: column {missing[0]!r} is missing")
