@@ -403,6 +403,25 @@ def test_manifest_rows_shorter_than_the_header_leave_the_rest_empty(tmp_path: Pa
     assert (first.metadata, second.metadata) == ({}, {"age": 4.0})
 
 
+def test_manifest_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
+    path = manifest(tmp_path, 'path,labels,note\n\na,N,"one\ntwo"\n\n,A,\n')
+    assert refusal("manifest", path) == f"{path}, line 6: path is empty"
+
+
+def test_manifest_rows_end_at_line_ends_alone(tmp_path: Path) -> None:
+    text = 'path,labels,note\r\na,N,x\u2028y\x0bz\r\nb,A,"one\ntwo"\r\n'
+    assert [entry.metadata for entry in entries("manifest", manifest(tmp_path, text))] == [
+        {"note": "x\u2028y\x0bz"}, {"note": "one\ntwo"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["labels", "split", "patient_id", "age"])
+def test_manifest_refuses_a_column_that_stands_twice(tmp_path: Path, column: str) -> None:
+    names = ["path", "labels", "split", "patient_id", "age", column]
+    path = manifest(tmp_path, f"{','.join(names)}\na,N,train,p,5,\nb,N,test,q,6,\n")
+    assert f"column {column!r} stands twice" in refusal("manifest", path)
+
+
 def test_manifest_may_start_with_a_byte_order_mark_and_space_its_cells(tmp_path: Path) -> None:
     (entry,) = entries(
         "manifest", manifest(tmp_path, "\ufeffpath, labels , age\r\na , N , 5 \r\n".replace("s ,", "s,"))

@@ -33,7 +33,8 @@ RULES = {
     "decision, multilabel": "probability >= the class's threshold, which maximises its F1 on validation",
     "fmax": "sample-centric (PTB-XL benchmark): maximum over 101 thresholds 0..1 of the harmonic mean of precision "
     "(over records with a prediction) and recall (over records with a label)",
-    "ece": "15 bins of equal width; multiclass: of the top class's probability, multilabel: mean over classes",
+    "ece": "15 bins of equal width; multiclass: of the top class's probability, multilabel: mean over classes; "
+    "resampling adds noise to the bins, so its interval leans upwards and may lie above the value",
     "brier": "multiclass: summed over classes; multilabel: mean over classes",
     "interval": "95% percentile bootstrap over patients; a resample in which the quantity is undefined is skipped and "
     "counted (`defined`), a macro value needs every class; `shaky`: over 5% of the resamples are undefined",

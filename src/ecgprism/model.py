@@ -74,7 +74,7 @@ class PrismModel(nn.Module):
         """Build every branch, then the fusion and the heads (one fused, one per view)."""
         super().__init__()
         for name in views:
-            if not re.fullmatch(r"[A-Za-z]\w*", name) or name == "fused" or hasattr(nn.ModuleDict, name):
+            if not re.fullmatch(r"[A-Za-z]\w*", name) or name == "fused" or hasattr(nn.ModuleDict(), name):
                 raise ConfigError(f"views.{name}: {name!r} cannot be a view's name; choose another, such as wave")
         self.spec, self.task, self.branches, self.dim = spec, task, dict(views), dim
         self.fusion_component = fusion or Component(name="concat")
