@@ -46,18 +46,24 @@ class Manifest:
         if not self.path.is_file():
             raise EcgprismError(f"{self.path}: no such manifest (a CSV with the columns {', '.join(KNOWN)})")
         try:
-            lines = self.path.read_text(encoding="utf-8-sig").splitlines()
-            rows = [row for row in csv.reader(lines, skipinitialspace=True, strict=True) if row]
+            with self.path.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.reader(file, skipinitialspace=True, strict=True)
+                rows = [(reader.line_num, row) for row in reader if row]
         except (csv.Error, UnicodeDecodeError) as error:
             raise EcgprismError(f"{self.path}: not a CSV table ({error})") from None
         if not rows:
             raise EcgprismError(f"{self.path}: not a CSV table (it is empty)")
-        header = [column.strip() for column in rows[0]]
-        for number, row in enumerate(rows[1:], start=2):
+        header = [column.strip() for column in rows[0][1]]
+        for column in header:
+            if header.count(column) > 1:
+                raise EcgprismError(f"{self.path}: column {column!r} stands twice")
+        for line, row in rows[1:]:
             if len(row) > len(header):
-                raise EcgprismError(f"{self.path}: not a CSV table (line {number} has more fields than its header)")
+                raise EcgprismError(f"{self.path}: not a CSV table (line {line} has more fields than its header)")
             row.extend([""] * (len(header) - len(row)))
-        self.table = pd.DataFrame(rows[1:], columns=header, dtype=str)
+        #: the line of the file on which each row ends
+        self.lines = [line for line, _ in rows[1:]]
+        self.table = pd.DataFrame([row for _, row in rows[1:]], columns=header, dtype=str)
         for column in REQUIRED:
             if column not in self.table.columns:
                 raise EcgprismError(
@@ -80,7 +86,7 @@ class Manifest:
     def _check(self, classes: tuple[str, ...]) -> None:
         """Raise EcgprismError, with the row, for what can be known to be wrong without reading a signal."""
         split_of: dict[str, tuple[Split, int]] = {}
-        for number, row in enumerate(self.table.to_dict("records"), start=2):
+        for number, row in zip(self.lines, self.table.to_dict("records"), strict=True):
             at = f"{self.path}, line {number}"
             if not row["path"]:
                 raise EcgprismError(f"{at}: path is empty")
@@ -102,7 +108,7 @@ class Manifest:
                         f"{line}: one patient belongs to one split"
                     )
         if "split" in self.table.columns and (self.table["split"] == "").any() and (self.table["split"] != "").any():
-            line = int((self.table["split"] == "").to_numpy().argmax()) + 2
+            line = self.lines[int((self.table["split"] == "").to_numpy().argmax())]
             raise EcgprismError(f"{self.path}, line {line}: split is empty; give it for every row or for none")
 
     def entries(self) -> Iterator[Entry]:
