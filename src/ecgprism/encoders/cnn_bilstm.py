@@ -21,7 +21,7 @@ class CnnBiLstm(Encoder):
         in_shape: Shape,
         dim: int,
         width: Annotated[int, Field(gt=0)] = 32,
-        stages: Annotated[int, Field(gt=0)] = 3,
+        stages: Annotated[int, Field(gt=0)] = 4,
         kernel: Annotated[int, Field(gt=0)] = 7,
         hidden: Annotated[int, Field(gt=0)] = 64,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,

@@ -90,14 +90,15 @@ class Residual(nn.Module):
     def __init__(
         self, inputs: int, outputs: int, kernel: tuple[int, ...], stride: tuple[int, ...], dropout: float
     ) -> None:
-        """`dropout` between the two convolutions."""
+        """`dropout` of whole channels between the two convolutions (Tompson et al. 2015)."""
         super().__init__()
         one = (1,) * len(kernel)
         self.first = ConvBlock(inputs, outputs, kernel, stride)
         self.second = ConvBlock(outputs, outputs, kernel, one, relu=False)
         plain = inputs == outputs and set(stride) == {1}
         self.shortcut = None if plain else ConvBlock(inputs, outputs, one, stride, relu=False)
-        self.dropout = nn.Dropout(dropout)
+        # neighbouring steps of a channel carry the same thing: single ones dropped would be seen through them
+        self.dropout = nn.Dropout1d(dropout) if len(kernel) == 1 else nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the block's output and its valid steps."""
