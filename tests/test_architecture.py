@@ -28,13 +28,16 @@ modules = pytest.mark.parametrize("module", FILES)
 #: (contract, fourier, layers) stands above the files, its __init__ below them.
 ORDER = [
     *("errors", "files", "registry", "config"),
-    *("recording", "formats", "simulator", "sources", "splits", "corpus", "ingestion"),
+    *("recording", "formats", "noise", "simulator", "sources", "splits", "corpus", "ingestion", "synthesis"),
     *("batch", "views", "augmentation", "encoders", "fusion", "model"),
     *("metrics", "inference", "training", "evaluation", "prediction"),
     *("plots", "console", "demo", "cli", "__main__"),
 ]
 FOLDERS = {
     "ecgprism.formats": ("wfdb",),
+    "ecgprism.simulator": (
+        *("electrodes", "conditions", "patients", "rhythm", "beats", "playing", "acquisition", "simulation"),
+    ),
     "ecgprism.sources": ("contract",),
     "ecgprism.views": ("contract", "fourier", "spectrogram"),  # spectrum scales its log power as spectrogram does
     "ecgprism.encoders": ("contract", "layers"),

@@ -1,13 +1,14 @@
-"""Pictures: an ECG on its paper grid with a spectrogram."""
+"""Pictures: an ECG on its paper grid, a training, models beside each other."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 
-from ecgprism.recording import Recording
+from ecgprism.recording import STANDARD_LEADS, Recording
 
 mpl.use("Agg", force=False)
 
@@ -61,3 +62,46 @@ def draw_history(histories: dict[str, list[dict[str, float]]], path: str | Path)
     panels[0].set_ylabel("loss")
     panels[0].legend()
     figure.savefig(path, dpi=110)
+
+
+def draw_comparison(rows: Mapping[str, tuple[float, float, float]], metric: str, path: str | Path) -> None:
+    """Draw value and interval (value, low, high) of each named row, the first on top, into a PNG."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(8, 0.55 * len(rows) + 1.1), layout="constrained")
+    axes = figure.subplots()
+    for place, (name, (value, low, high)) in enumerate(rows.items()):
+        axes.plot([low, high], [-place, -place], color=INK, linewidth=2, solid_capstyle="butt")
+        axes.plot([value], [-place], marker="o", color=INK)
+        axes.annotate(f"{value:.3f}", (value, -place), xytext=(0, 7), textcoords="offset points", ha="center")
+        axes.annotate(name, (0, -place), xycoords=("axes fraction", "data"), xytext=(-8, 0),
+                      textcoords="offset points", ha="right", va="center")  # fmt: skip
+    axes.set(yticks=[], xlabel=f"{metric}, 95% interval", ylim=(-len(rows) + 0.4, 0.6))
+    axes.grid(axis="x", color=GRID, linewidth=0.5)
+    figure.savefig(path, dpi=110)
+
+
+def draw_sheet(recording: Recording, path: str | Path, title: str = "") -> None:
+    """Draw twelve leads as on a printed sheet: four columns of 2.5 s and a rhythm strip of lead II, into a PNG."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import MultipleLocator  # noqa: PLC0415
+
+    rate_hz = recording.rate_hz
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor(PAPER)
+    part = round(SHOWN_S / 4 * rate_hz)
+    columns = [STANDARD_LEADS[start : start + 3] for start in range(0, 12, 3)]
+    pieces = [(lead, row, slice(c * part, (c + 1) * part)) for c, leads in enumerate(columns)
+              for row, lead in enumerate(leads)]  # fmt: skip
+    for lead, row, shown in [*pieces, ("II", 3, slice(0, 4 * part))]:
+        values = recording.signal[recording.leads.index(lead)]
+        centre, seconds = -ROW_MV * row - float(np.nanmedian(values)), np.arange(len(values))[shown] / rate_hz
+        axes.plot(seconds, values[shown] + centre, color=INK, linewidth=0.7)
+        axes.text(seconds[0] + 0.05, -ROW_MV * row + 1.0, lead, fontsize=8, fontweight="bold")
+    axes.xaxis.set_major_locator(MultipleLocator(0.2))
+    axes.yaxis.set_major_locator(MultipleLocator(0.5))
+    axes.tick_params(length=0, labelbottom=False, labelleft=False)
+    axes.grid(which="major", color=GRID, linewidth=0.4)
+    axes.set(ylim=(-ROW_MV * 3 - 1.6, 2.2), xlim=(0, SHOWN_S), title=title)
+    figure.savefig(path, dpi=70)
