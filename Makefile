@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	@echo "== running the tests"
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

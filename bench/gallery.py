@@ -36,8 +36,8 @@ fitted to normal recordings of PTB-XL's training split (`bench/normal_beat.py`):
 much of it. Labels of the task `superdiagnostic` follow the conditions below; a record without a diagnosis and in sinus
 rhythm is NORM.
 
-The pictures below: the same patient (index {PATIENT}, seed 0) with each condition at severity {SEVERITY}, {SNR_DB:g} dB.
-Drawn by `bench/gallery.py`.
+The pictures below: the same patient (index {PATIENT}, seed 0) with each condition at severity {SEVERITY}, muscle noise
+at {SNR_DB:g} dB. Drawn by `bench/gallery.py`.
 """
 
 

@@ -10,13 +10,14 @@ import yaml
 
 from ecgprism.config import parse_config, read_config
 from ecgprism.registry import check_options
+from ecgprism.simulator import CONDITIONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +25,15 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     (snippet,) = blocks("python")
     exec(compile(snippet, "README.md", "exec"), {})
     assert (tmp_path / "runs/sim/metrics.json").is_file()
+
+
+def test_the_python_of_the_simulators_page_runs_and_every_condition_has_its_picture() -> None:
+    (snippet,) = blocks("python", "docs/simulator.md")
+    exec(compile(snippet, "simulator.md", "exec"), {})
+    text = (ROOT / "docs/simulator.md").read_text()
+    for name, condition in CONDITIONS.items():
+        assert f"## {condition.title}\n" in text
+        assert f"`{name}`: {condition.quantity} {condition.low:g} (severity 0) to {condition.high:g}" in text
 
 
 def test_the_configuration_of_the_readme_is_valid() -> None:

@@ -94,7 +94,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
     out = passes("predict", "runs/a", header.parent, "--out", "predictions.csv", "--metadata", "age=60", cwd=tmp_path)
     table = pd.read_csv(tmp_path / "predictions.csv")
     assert table["record_id"].tolist() == ["one"]
-    probabilities = table[[f"p_{name}" for name in ("NORM", "AFIB", "TACHY", "WIDE", "HYP")]]
+    probabilities = table[[f"p_{name}" for name in ("NORM", "MI", "STTC", "CD", "HYP")]]
     assert ((probabilities >= 0) & (probabilities <= 1)).all(axis=None)
     done = ecgprism("predict", tmp_path / "runs/a", header)
     assert "leads not in the file, masked: V4, V5, V6" in done.stderr
@@ -109,10 +109,74 @@ def test_the_whole_path(tmp_path: Path) -> None:
     passes("ingest", "simulated", "n=60", "seed=4", "--out", "corpora/other", cwd=tmp_path)
     passes("evaluate", "runs/a", "--corpus", "corpora/other", "--out", "external", "--resamples", "20", cwd=tmp_path)
     external = json.loads((tmp_path / "external/metrics.json").read_text())
-    assert (external["external"], external["split"], external["items"]) == (True, "all", 60)
+    assert (external["external"], external["split"], external["items"]) == (True, "all", 60 - external["left_out"])
 
     out = passes("train", config, "--fast-dev-run", cwd=tmp_path)
     assert "all passed" in out
+
+
+def test_simulated_files_are_the_same_for_any_number_of_workers_and_can_be_ingested(tmp_path: Path) -> None:
+    for workers in ("1", "2"):
+        out = passes(
+            "simulate", "--n", "40", "--out", f"sim{workers}", "--workers", workers, "--rate", "250", cwd=tmp_path
+        )
+        assert "40 records of 250 Hz" in out
+    one, two = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "sim1", tmp_path / "sim2")
+    )
+    assert one.keys() == two.keys()
+    assert len(one) == 40 * 4 + 3
+    assert all(one[path] == two[path] for path in one)
+
+    beats = pd.read_parquet(tmp_path / "sim1/beats.parquet")
+    annotation = wfdb.rdann(str(tmp_path / "sim1/wfdb/sim_000003"), "atr")
+    of_record = beats[beats["record_id"] == "sim_000003"]
+    is_beat = np.array(annotation.symbol) != "+"
+    np.testing.assert_allclose(annotation.sample[is_beat] / 250, of_record["r_s"], atol=0.5 / 250 + 1e-9)
+    assert [s for s in annotation.symbol if s != "+"] == of_record["symbol"].tolist()
+    assert annotation.aux_note[0].rstrip("\0").startswith("(")
+    waves = wfdb.rdann(str(tmp_path / "sim1/wfdb/sim_000003"), "wave")
+    assert waves.symbol.count("t") == of_record["t_peak_s"].between(0, 10).sum()
+    truth = pd.read_parquet(tmp_path / "sim1/records.parquet").set_index("record_id")
+    assert json.loads(truth.loc["sim_000003", "conditions"])
+
+    labels = pd.read_csv(tmp_path / "sim1/manifest.csv").set_index("record_id")["labels"]
+    assert (labels.fillna("") == truth["superdiagnostic_labels"]).all()
+    labelled = pd.read_csv(tmp_path / "sim1/manifest.csv").dropna(subset=["labels"])
+    labelled.to_csv(tmp_path / "sim1/labelled.csv", index=False)
+    out = passes("ingest", "manifest", "sim1/labelled.csv", "--out", "corpora/files", cwd=tmp_path)
+    assert f"{len(labelled)} recordings at 100 Hz" in out
+
+
+def test_simulate_writes_a_corpus_of_the_asked_condition(tmp_path: Path) -> None:
+    arguments = ("--format", "corpus", "--rate", "100", "--condition", "lbbb=0.7", "--task", "superdiagnostic")
+    passes("simulate", "--n", "12", "--out", "corpora/lbbb", *arguments, cwd=tmp_path)
+    items = pd.read_parquet(tmp_path / "corpora/lbbb/items.parquet")
+    classes = json.loads((tmp_path / "corpora/lbbb/corpus.json").read_text())["tasks"]["superdiagnostic"]["classes"]
+    assert all(classes.index("CD") in held for held in items["labels.superdiagnostic"])
+
+
+def test_simulate_refuses_what_cannot_be_simulated(tmp_path: Path) -> None:
+    out = tmp_path / "sim"
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").write_text("mine")
+    for arguments, message in (
+        (("--out", tmp_path / "full"), "exists already"),
+        (("--out", out, "--condition", "lbb"), "did you mean 'lbbb'"),
+        (("--out", out, "--condition", "lbbb", "--condition", "rbbb"), "lbbb and rbbb cannot hold together"),
+        (("--out", out, "--condition", "lbbb=much"), "'much' is no number"),
+        (("--out", out, "--condition", "lbbb=2"), "severity 2"),
+        (("--out", out, "--snr-db", "nan"), "snr_db = nan"),
+        (("--out", out, "--rate", "0"), "rate"),
+        (("--out", out, "--rate=-5"), "rate"),
+        (("--out", out, "--seconds", "0"), "duration_s"),
+        ((), "--out DIR"),
+    ):
+        assert message in refuses("simulate", "--n", "4", *arguments), arguments
+    assert refuses("simulate", "--n", "0", "--out", out)
+    assert (tmp_path / "full/mine.txt").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"full"}
 
 
 def test_the_demo_prints_its_table_and_writes_its_pictures(tmp_path: Path) -> None:

@@ -61,8 +61,10 @@ def test_the_report_says_what_it_rests_on(evaluated: Path, corpus_path: Path) ->
     report = json.loads((evaluated / "metrics.json").read_text())
     corpus = Corpus(corpus_path)
     assert report["fingerprint"] == corpus.fingerprint
-    assert report["items"] == len(corpus.items)
-    assert report["patients"] == corpus.records["patient_id"].nunique()
+    labelled = corpus.items["labels.superdiagnostic"].notna()
+    assert report["items"] == labelled.sum() > 100
+    assert report["left_out"] == (~labelled).sum() > 0
+    assert report["patients"] == corpus.records.loc[corpus.items["record"][labelled], "patient_id"].nunique()
     assert any("training or selection has seen" in note for note in report["notes"])
     assert {"fmax", "ece", "interval"} <= report["rules"].keys()
 
@@ -76,10 +78,10 @@ def test_the_interval_resamples_patients_not_records(run_path: Path, tmp_path: P
 def test_a_class_without_positives_in_external_data_is_undefined_not_an_error(run_path: Path, tmp_path: Path) -> None:
     table = [{"path": str(write(tmp_path, f"r{i}", i)), "labels": "NORM" if i % 2 else "HYP"} for i in range(6)]
     pd.DataFrame(table).to_csv(tmp_path / "m.csv", index=False)
-    options = {"classes": "NORM|AFIB|TACHY|WIDE|HYP"}
+    options = {"classes": "NORM|MI|STTC|CD|HYP"}
     other = ingest("manifest", tmp_path / "m.csv", tmp_path / "corpus", options=options, workers=1).path
     report = evaluate(run_path, corpus=other, out=tmp_path / "out", resamples=20).report
-    assert report["per_class"]["AFIB"]["auroc"]["value"] is None
+    assert report["per_class"]["MI"]["auroc"]["value"] is None
     assert report["metrics"]["macro_auroc"]["value"] is None
     assert report["per_class"]["NORM"]["auroc"]["value"] is not None
 
@@ -138,7 +140,7 @@ def test_a_long_recording_is_read_whole_in_overlapping_windows(run_path: Path, t
 
 def test_batch_size_changes_no_score(run_path: Path, corpus_path: Path) -> None:
     model, corpus = PrismModel.load(run_path), Corpus(corpus_path)
-    assembler = CorpusAssembler(corpus, corpus.select("simulated"), model.spec)
+    assembler = CorpusAssembler(corpus, corpus.select("superdiagnostic"), model.spec)
     one, many = (score(model, assembler, batch_size=size).probabilities for size in (7, 64))
     np.testing.assert_allclose(one, many, atol=1e-6)
 

@@ -447,7 +447,7 @@ def test_simulated_entries_are_what_is_simulated() -> None:
     assert [recording.patient_id for recording in recordings] == [entry.patient_id for entry in listed]
     assert [dict(recording.metadata) for recording in recordings] == [dict(entry.metadata) for entry in listed]
     assert len({entry.patient_id for entry in listed}) == 3
-    assert all(set(entry.labels["simulated"]) <= set(source.tasks["simulated"].classes) for entry in listed)
+    assert all(set(entry.labels["superdiagnostic"]) <= set(source.tasks["superdiagnostic"].classes) for entry in listed)
 
 
 def test_simulated_seeds_differ_and_repeat() -> None:

@@ -63,10 +63,12 @@ def main() -> None:
         status = INTERRUPTED
     except Exception as error:
         # the parser's own errors: their class lives in click or, in some releases, in typer's copy of it
-        if not hasattr(error, "show"):
+        if not hasattr(error, "format_message"):
             raise
-        error.show()
-        sys.exit(USER_ERROR)
+        if "NoArgsIsHelp" in type(error).__name__:
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(USER_ERROR)
+        _fail(error.format_message(), USER_ERROR)
     if status == INTERRUPTED:  # typer turns Ctrl-C inside a command into this status
         _fail("interrupted; run the same command again to go on (train: with --resume)", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)

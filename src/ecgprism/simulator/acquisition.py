@@ -102,4 +102,8 @@ def acquire(
 
 def _gain(eight: Floats, pick_up: Floats, r_peaks: Floats, rate_hz: float, wanted_db: float) -> float:
     """Return the factor of the noise; the ratio is that of the twelve leads."""
+    half, samples = round(noise.QRS_HALF_S * rate_hz), eight.shape[1]
+    if not ((r_peaks >= half) & (r_peaks + half < samples)).any():  # a second between two beats: its steepest place
+        steepest = np.abs(np.diff(eight, axis=1)).sum(axis=0).argmax()
+        r_peaks = np.array([min(max(steepest, half), samples - half - 1)])
     return noise.gain_for(TWELVE @ eight, TWELVE @ (EIGHT @ pick_up), r_peaks, rate_hz, wanted_db)

@@ -28,13 +28,13 @@ class SimulatedSource:
         rate_hz: Annotated[float, Field(gt=0)] = 100.0,
         duration_s: Annotated[float, Field(ge=1)] = 10.0,
         snr_db: float | None = None,
-        task: Literal["superdiagnostic", "rhythm"] | None = None,
+        task: Literal["superdiagnostic", "rhythm"] | None = "superdiagnostic",
         conditions: dict[str, float] | None = None,
     ) -> None:
         """Keep the options; nothing is simulated until it is asked for.
 
-        `snr_db` is drawn per record by default; `task` keeps one task of the two; `conditions` (name: severity 0 to 1)
-        replaces what nature would give.
+        `snr_db` is drawn per record by default; `task` is what they are labelled with (null: both tasks); `conditions`
+        (name: severity 0 to 1) replaces what nature would give.
         """
         tasks = {"superdiagnostic": Task("multilabel", SUPERDIAGNOSTIC), "rhythm": Task("multilabel", RHYTHMS)}
         self.tasks: Mapping[str, Task] = tasks if task is None else {task: tasks[task]}
