@@ -87,7 +87,7 @@ def picture(
     for shift, values in ((-0.18, amplitude[0]), (0.18, amplitude[1])):
         size.boxplot(values, positions=at + shift, widths=0.3, showfliers=False, manage_ticks=False)
     size.set_xticks(at, STANDARD_LEADS, rotation=60)
-    size.set(ylabel="QRS peak-to-peak, mV (left PTB-XL, right simulated)")
+    size.set(ylabel="QRS, mV (left: PTB-XL)")
     for values, label in zip(density, ("PTB-XL", "simulated"), strict=True):
         low, middle, high = np.percentile(values, [10, 50, 90], axis=0)
         (line,) = power.semilogy(frequencies(rate_hz), middle, label=label)

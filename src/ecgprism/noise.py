@@ -90,14 +90,15 @@ def motion(channels: int, samples: int, rate_hz: float, rng: np.random.Generator
     """Return electrode motion (L, T) of RMS about 1: sudden shifts of one contact that relax within a second."""
     noise = np.zeros((channels, samples))
     t_s = np.arange(samples) / rate_hz
-    for row in rng.choice(channels, max(channels // 3, 1), replace=False):
-        for at_s in rng.uniform(-0.5, samples / rate_hz, max(rng.poisson(samples / rate_hz / 4), 1)):
-            part = slice(max(math.ceil(at_s * rate_hz), 0), max(math.ceil((at_s + 3) * rate_hz), 0))
-            since = t_s[part] - at_s
-            shift = np.exp(-since / rng.uniform(0.15, 0.6)) * -np.expm1(-since / 0.03)
-            noise[row, part] += rng.choice([-1, 1]) * rng.uniform(0.4, 1.5) * shift
-    rms = math.sqrt(float((noise**2).mean()))
-    return noise / rms if rms > 0 else noise
+    events = max(rng.poisson(channels * samples / rate_hz / 12), 1)
+    rows = rng.permutation(channels)[: max(channels // 3, 1)][rng.integers(0, max(channels // 3, 1), events)]
+    starts_s = rng.uniform(-0.5, samples / rate_hz, events)
+    sizes = rng.uniform(0.4, 1.5, events) * np.where(rng.random(events) < 0.5, -1, 1)
+    for row, at_s, size, relaxation_s in zip(rows, starts_s, sizes, rng.uniform(0.15, 0.6, events), strict=True):
+        part = slice(max(math.ceil(at_s * rate_hz), 0), max(math.ceil((at_s + 3) * rate_hz), 0))
+        since = t_s[part] - at_s
+        noise[row, part] += size * (np.exp(-since / relaxation_s) - np.exp(-since * (1 / relaxation_s + 1 / 0.03)))
+    return np.asarray(noise / max(_rms(noise), 1e-15))
 
 
 def mains(channels: int, samples: int, rate_hz: float, rng: np.random.Generator, mains_hz: float = 50.0) -> Floats:
@@ -114,8 +115,15 @@ def mains(channels: int, samples: int, rate_hz: float, rng: np.random.Generator,
 
 def _coloured(density: Floats, channels: int, samples: int, rng: np.random.Generator) -> Floats:
     """Return Gaussian noise (L, T) of this one-sided density over the frequencies of twice the length, of RMS 1."""
-    shape = (channels, len(density))  # twice the length: the Fourier series is periodic, noise is not
-    white = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
-    white[:, 0] = 0
-    noise = np.fft.irfft(np.sqrt(density) * white, 2 * samples)[:, :samples]
-    return np.asarray(noise / math.sqrt(max(float((noise**2).mean()), 1e-30)))
+    # twice the length: the Fourier series is periodic, noise is not
+    heard = np.flatnonzero(density > 1e-7 * density.max())
+    heard = heard[heard > 0]
+    white = np.zeros((channels, len(density)), dtype=np.complex128)
+    drawn = rng.standard_normal((2, channels, len(heard)), dtype=np.float32)
+    white[:, heard] = np.sqrt(density[heard]) * (drawn[0] + 1j * drawn[1])
+    noise = np.fft.irfft(white, 2 * samples)[:, :samples]
+    return np.asarray(noise / max(_rms(noise), 1e-15))
+
+
+def _rms(noise: Floats) -> float:
+    return math.sqrt(float(np.vdot(noise, noise)) / max(noise.size, 1))

@@ -19,7 +19,7 @@ _SHARES = {"wander": 0.45, "muscle": 0.4, "motion": 0.1, "mains": 0.05}
 class Acquisition:
     """How a record is recorded.
 
-    `snr_db` signal-to-noise ratio in dB (None: drawn, about 18; infinite: no noise); `kinds` of noise in it;
+    `snr_db` signal-to-noise ratio in dB (None: drawn, about 20; infinite: no noise); `kinds` of noise in it;
     `swap` pairs of exchanged electrodes (`LA/RA`); `lead_off` electrodes without contact: a chest lead is flat then, a
     limb electrode picks up hum and drift; `range_mv` where the amplifier saturates; `step_uv` of the converter.
     Raises ConfigError for what no recorder can do.
@@ -65,7 +65,7 @@ def acquire(
 ) -> Acquired:
     """Record the leads I, II, V1..V6 of a heart (8, T) mV; `breath` (T,) moves the electrodes, `r_peaks` in samples."""
     samples = eight.shape[1]
-    wanted_db = options.snr_db if options.snr_db is not None else float(np.clip(rng.normal(18, 5), 6, 32))
+    wanted_db = options.snr_db if options.snr_db is not None else float(np.clip(rng.normal(20, 5), 6, 34))
     pick_up = np.zeros((len(ELECTRODES), samples))
     levels = {}
     if wanted_db != math.inf:
@@ -82,7 +82,7 @@ def acquire(
             raise ConfigError(f"noise {', '.join(options.kinds)} has nothing below half of {rate_hz:g} Hz")
         gain = _gain(eight, pick_up, r_peaks, rate_hz, wanted_db)
         pick_up *= gain
-        levels = {kind: float(gain * np.sqrt((part**2).mean())) for kind, part in parts.items()}
+        levels = {kind: float(gain * math.sqrt(np.vdot(part, part) / part.size)) for kind, part in parts.items()}
     potentials = POTENTIALS @ eight + pick_up
     for name in options.lead_off:
         at = ELECTRODES.index(name)

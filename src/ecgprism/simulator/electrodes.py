@@ -5,6 +5,7 @@ Axis legend: E electrodes, T samples. The dipole is in the Frank axes X (to the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -84,7 +85,9 @@ def swapped(potentials: Floats, pairs: Iterable[str]) -> Floats:
 
 def rotation(vector_rad: tuple[float, float, float] | Floats) -> Floats:
     """Return the matrix (3, 3) that turns by the length of a vector around its direction (Rodrigues 1840)."""
-    x, y, z = vector_rad
-    angle = float(np.sqrt(x * x + y * y + z * z))
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sinc(angle / np.pi) * cross + 0.5 * np.sinc(angle / 2 / np.pi) ** 2 * (cross @ cross)
+    x, y, z = map(float, vector_rad)
+    angle = math.sqrt(x * x + y * y + z * z)
+    if angle == 0:
+        return np.eye(3)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) / angle
+    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)

@@ -16,6 +16,7 @@ from ecgprism.simulator.electrodes import Floats
 
 _VISIBLE = 0.04  # of a wave's height: where it is taken to begin and to end
 _LEAST_MV = 0.012  # a wave lower than this is not there
+_GRID_MS = 2  # in which borders of waves are found
 _FILTER_S = 0.35  # of a sample: the recorder's low pass as the width of a Gaussian
 
 
@@ -67,4 +68,4 @@ def extent(part: Part) -> Extent | None:
 
 @lru_cache(maxsize=4096)
 def _grid(first_ms: int, last_ms: int) -> Floats:
-    return np.asarray(1e-3 * np.arange(first_ms, last_ms + 1))
+    return np.asarray(1e-3 * np.arange(first_ms, last_ms + 1, _GRID_MS))
