@@ -28,7 +28,7 @@ modules = pytest.mark.parametrize("module", FILES)
 #: (contract, fourier, layers) stands above the files, its __init__ below them.
 ORDER = [
     *("errors", "files", "registry", "config"),
-    *("recording", "formats", "noise", "simulator", "sources", "splits", "corpus", "ingestion", "synthesis"),
+    *("recording", "formats", "quality", "noise", "simulator", "sources", "splits", "corpus", "ingestion", "synthesis"),
     *("batch", "views", "augmentation", "encoders", "fusion", "model"),
     *("metrics", "inference", "training", "evaluation", "prediction"),
     *("plots", "console", "demo", "cli", "__main__"),

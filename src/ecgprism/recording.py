@@ -36,13 +36,26 @@ def canonical_lead(name: str, aliases: Mapping[str, str] | None = None) -> str |
     return _BY_SPELLING.get(re.sub(r"^(mdc_ecg_lead_|ecg[ _-]?|lead[ _-]?)", "", spelling.lower()))
 
 
+@dataclass(frozen=True)
+class Annotation:
+    """What a file says of a moment or a stretch of time: a beat (`symbol` as WFDB writes it), a rhythm (`note`)."""
+
+    at_s: float
+    symbol: str = ""
+    note: str = ""
+    stop_s: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """One ECG as acquired.
 
     `signal` is float32 (L, T) in mV, NaN where nothing was recorded; `rate_hz` samples per second; `leads` canonical
-    names in the order of the rows. A missing value in `metadata` is absent, never 0. `skipped` lists the channels of
-    the file that are no ECG leads. Raises ReadError when shape, rate or leads cannot be those of an ECG.
+    names in the order of the rows. `metadata` holds what a model may use of the patient (age years, sex, height cm,
+    weight kg); a missing value is absent, never 0. `skipped` lists the channels of the file that are no ECG leads.
+    `format` and `units` (by lead) are those found; `details` tells device, acquisition time, filters and the machine's
+    statements, where the file has them: no model input, for the answer may be among them. Raises ReadError when shape,
+    rate or leads cannot be those of an ECG.
     """
 
     signal: NDArray[np.float32]
@@ -52,6 +65,10 @@ class Recording:
     metadata: Mapping[str, float | str] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     path: Path | None = None
+    format: str = ""
+    units: tuple[str, ...] = ()
+    annotations: tuple[Annotation, ...] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what every later step relies on."""
