@@ -25,7 +25,7 @@ OFF_SHARE = 0.1  # of the seconds
 
 @dataclass(frozen=True)
 class Quality:
-    """Which leads are flat, clipped, noisy or off (by name, in the recording's order); `missing` is the share of NaN."""
+    """Which leads are flat, clipped, noisy or off, by name; `missing` is the share of the signal that is NaN."""
 
     flat: tuple[str, ...]
     clipped: tuple[str, ...]
@@ -49,8 +49,8 @@ def assess(recording: Recording) -> Quality:
             found["flat"].append(lead)
             continue
         holds = {"clipped": _clipped(there), "noisy": _noisy(there, rate_hz), "off": _off(there, rate_hz)}
-        for flag in holds:
-            if holds[flag]:
+        for flag, is_so in holds.items():
+            if is_so:
                 found[flag].append(lead)
     missing = float(np.isnan(signal).mean())
     return Quality(**{flag: tuple(leads) for flag, leads in found.items()}, missing=missing)

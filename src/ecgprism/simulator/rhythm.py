@@ -129,7 +129,7 @@ class _Player:
     def fibrillation(self) -> Timeline:
         """Independent RR above the refractory period of the AV node (Goldstein and Barnett 1967), no P."""
         mean_s = 60 / self.value("atrial_fibrillation")
-        least_s = min(0.3, 0.6 * mean_s)
+        least_s = min(0.3, 0.75 * mean_s)
         shape = ((1 - least_s / mean_s) / self.rng.uniform(0.15, 0.28)) ** 2
         count = math.ceil(1.6 * (self.stop_s + BEFORE_S) / mean_s) + 8
         rr = least_s + (mean_s - least_s) * self.rng.gamma(shape, 1 / shape, count)
