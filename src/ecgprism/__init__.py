@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ecgprism.corpus import Corpus
     from ecgprism.errors import ConfigError, EcgprismError, ReadError
     from ecgprism.evaluation import evaluate
-    from ecgprism.formats import read
+    from ecgprism.formats import open, read
     from ecgprism.ingestion import ingest
     from ecgprism.model import PrismModel
     from ecgprism.prediction import embed, predict
@@ -23,7 +23,7 @@ _HOME = {
     "Config": "config", "ConfigError": "errors", "Corpus": "corpus", "EcgprismError": "errors",
     "PrismModel": "model", "ReadError": "errors", "Recording": "recording", "components": "registry",
     "embed": "prediction", "evaluate": "evaluation", "fit": "training", "ingest": "ingestion", "predict": "prediction",
-    "read": "formats", "read_config": "config", "register": "registry",
+    "open": "formats", "read": "formats", "read_config": "config", "register": "registry",
 }  # fmt: skip
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "evaluate",
     "fit",
     "ingest",
+    "open",
     "predict",
     "read",
     "read_config",

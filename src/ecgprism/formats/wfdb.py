@@ -117,33 +117,43 @@ def _channel(row: Sequence[str]) -> Channel:
     )
 
 
-def read(path: Path, lead_aliases: Mapping[str, str] | None = None) -> Recording:
+def read(
+    path: Path, lead_aliases: Mapping[str, str] | None = None, start_s: float = 0.0, stop_s: float | None = None
+) -> Recording:
     """Read one WFDB record: signal in mV, leads by canonical name, other channels listed in `skipped`.
 
-    Raises ReadError when header and signal disagree (length, checksum), when a unit is unknown or a gain missing, or
-    when no channel is an ECG lead.
+    With times (s) only the part between them is read, and checksums, which are of the whole, are not verified. Raises
+    ReadError when header and signal disagree (length, checksum), when a unit is unknown or a gain missing, or when no
+    channel is an ECG lead.
     """
     at = header_path(path)
     try:
-        return _read(at, lead_aliases)
+        return _read(at, lead_aliases, start_s, stop_s)
     except OSError as error:  # a disk or a network share that fails, a name that no file can have
         raise ReadError(f"{at}: {error.strerror or error}") from None
 
 
-def _read(at: Path, lead_aliases: Mapping[str, str] | None) -> Recording:
+def _read(at: Path, lead_aliases: Mapping[str, str] | None, start_s: float, stop_s: float | None) -> Recording:
     header = read_header(at)
+    part = None
+    if start_s > 0 or stop_s is not None:
+        last = round(stop_s * header.rate_hz) if stop_s is not None else header.samples
+        part = (round(start_s * header.rate_hz), min(last, header.samples) if last and header.samples else last)
     digital: NDArray[Any]
     if header.segments or not header.channels:
-        digital, header = _decode_with_wfdb(at, header)
+        digital, header = _decode_with_wfdb(at, header, part)
     else:
         plain = all(c.format == "16" and c.plain for c in header.channels)
         one_file = len({(c.file, c.byte_offset) for c in header.channels}) == 1
-        digital, header = (_decode_16(at, header), header) if plain and one_file else _decode_with_wfdb(at, header)
+        if plain and one_file:
+            digital = _decode_16(at, header, part)
+        else:
+            digital, header = _decode_with_wfdb(at, header, part)
     return _calibrated(at, header, digital, lead_aliases)
 
 
-def _decode_16(at: Path, header: Header) -> NDArray[np.int16]:
-    """Decode one file of interleaved 16-bit samples -> (T, C), with the length and checksums verified."""
+def _decode_16(at: Path, header: Header, part: tuple[int, int | None] | None) -> NDArray[np.int16]:
+    """Decode one file of interleaved 16-bit samples -> (T, C); length and, of the whole, checksums are verified."""
     first, n = header.channels[0], len(header.channels)
     file = at.with_name(first.file)
     if not file.is_file():
@@ -156,6 +166,9 @@ def _decode_16(at: Path, header: Header) -> NDArray[np.int16]:
     if held != samples or rest:
         problem = "is truncated or longer than said" if held != samples else "ends inside a sample"
         raise ReadError(f"{file}: {problem}: the header says {samples} samples of {n} signals, it holds {held}")
+    if part is not None:
+        mapped = np.memmap(file, "<i2", "r", first.byte_offset, (samples, n))
+        return np.array(mapped[part[0] : part[1]])
     digital = np.fromfile(file, dtype="<i2", offset=first.byte_offset).reshape(samples, n)
     _verify(file, header.channels, digital)
     return digital
@@ -172,14 +185,17 @@ def _verify(file: Path, channels: Sequence[Channel], digital: NDArray[Any]) -> N
             )
 
 
-def _decode_with_wfdb(at: Path, header: Header) -> tuple[NDArray[np.float64], Header]:
+def _decode_with_wfdb(
+    at: Path, header: Header, part: tuple[int, int | None] | None
+) -> tuple[NDArray[np.float64], Header]:
     """Decode any other storage format -> physical values (T, C) in the units that the returned header names."""
     import wfdb  # noqa: PLC0415  (half a second, and most records never need it)
 
     # digital values allow the checksums to be verified; several samples a frame, or segments, are left to the package
     plain = not header.segments and all(channel.plain for channel in header.channels)
     try:
-        record: Any = wfdb.rdrecord(str(at.with_suffix("")), physical=not plain)
+        window = {"sampfrom": part[0], "sampto": part[1]} if part is not None else {}
+        record: Any = wfdb.rdrecord(str(at.with_suffix("")), physical=not plain, **window)
         digital = record.d_signal
         if plain and digital is not None:
             record.p_signal = record.dac()
@@ -187,11 +203,11 @@ def _decode_with_wfdb(at: Path, header: Header) -> tuple[NDArray[np.float64], He
         raise ReadError(f"{at}: not readable as WFDB ({type(error).__name__}: {error})") from None
     if record.p_signal is None or record.p_signal.shape[0] == 0:
         raise ReadError(f"{at}: the recording holds no samples")
-    if header.samples is not None and record.p_signal.shape[0] != header.samples:
+    if part is None and header.samples is not None and record.p_signal.shape[0] != header.samples:
         raise ReadError(
             f"{at}: the header says {header.samples} samples, the signal files hold {record.p_signal.shape[0]}"
         )
-    if plain:
+    if plain and part is None:
         _verify(at, header.channels, digital)
     if header.channels:  # the package reads headers as ASCII and would take the unit of µV for V
         channels = tuple(replace(c, gain=1.0 if c.gain else 0.0, baseline=0) for c in header.channels)
@@ -234,6 +250,8 @@ def _calibrated(at: Path, header: Header, digital: NDArray[Any], lead_aliases: M
         metadata=demographics(header.comments),
         skipped=tuple(name for name, lead in zip(names, leads, strict=True) if not lead),
         path=at,
+        format="WFDB",
+        units=tuple(header.channels[i].unit for i in kept),
     )
 
 

@@ -1,0 +1,126 @@
+"""FHIR Observation with SampledData (R4 and R5), JSON or XML: chunks of one lead in their order make the lead."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgprism.errors import ReadError
+from ecgprism.formats.contract import Channel, Declared, Found, assembled
+from ecgprism.recording import Recording
+
+_NAMESPACE = "{http://hl7.org/fhir}"
+_MARKS = {"E": math.nan, "U": math.nan, "L": math.nan}  # error, above and below the limits
+
+
+def read(path: Path, declared: Declared) -> Recording:
+    """Read an Observation. Raises ReadError; a unit that the origin does not give is declared."""
+    observation = _json(path) if path.open("rb").read(1) in (b"{", b"\xef") else _xml(path)
+    if observation.get("resourceType") != "Observation":
+        raise ReadError(f"{path}: FHIR resource {observation.get('resourceType')!r}; expected an Observation")
+    parts: dict[str, list[NDArray[np.float64]]] = {}
+    said: dict[str, tuple[str, float]] = {}
+    components = observation.get("component") or [observation]
+    for component in components if isinstance(components, list) else []:
+        sampled = component.get("valueSampledData") if isinstance(component, dict) else None
+        if not isinstance(sampled, dict):
+            continue
+        name = _name(component)
+        unit, rate_hz, values = _samples(path, name, sampled)
+        if name in said and said[name] != (unit, rate_hz):
+            raise ReadError(f"{path}: the chunks of {name} have different units or rates")
+        said[name] = (unit, rate_hz)
+        parts.setdefault(name, []).append(values)
+    channels = [Channel(name, np.concatenate(values), *said[name]) for name, values in parts.items()]
+    if not channels:
+        raise ReadError(f"{path}: FHIR Observation without SampledData")
+    time = observation.get("effectiveDateTime")
+    details = {"acquired": str(time)} if time else {}
+    return assembled(path, "FHIR Observation", Found(channels, details=details), declared)
+
+
+def _samples(path: Path, name: str, sampled: dict[str, Any]) -> tuple[str, float, NDArray[np.float64]]:
+    """Return unit, rate and physical values of one SampledData."""
+    at = f"{path}: {name}"
+    try:
+        origin = sampled.get("origin") or {}
+        zero, factor = float(origin.get("value", 0)), float(sampled.get("factor", 1))
+        period = float(sampled["period"]) if "period" in sampled else float(sampled["interval"])
+        if int(sampled.get("dimensions") or 1) != 1:
+            raise ReadError(f"{at} has {sampled['dimensions']} dimensions; expected 1")
+        in_seconds = {"ms": 1e-3, "s": 1.0, "us": 1e-6}[sampled.get("intervalUnit", "ms")]
+        words = str(sampled.get("data", "")).split()
+        digital = np.array([_MARKS[word] if word in _MARKS else float(word) for word in words])
+        rate_hz = 1 / (period * in_seconds)
+    except (KeyError, ValueError, TypeError, ZeroDivisionError, AttributeError) as error:
+        raise ReadError(f"{at} is no valid SampledData ({type(error).__name__}: {error})") from None
+    unit = str(origin.get("code") or origin.get("unit") or "")
+    return unit, round(rate_hz, 6), _physical(sampled, digital, zero, factor)
+
+
+def _physical(sampled: dict[str, Any], digital: NDArray[np.float64], zero: float, factor: float) -> NDArray[np.float64]:
+    """Return origin + data * factor, as the standard says; (data - origin) * factor where only that is in the limits.
+
+    The standard's own example is of the second kind: its origin counts steps, as its data do.
+    """
+    values, others = zero + digital * factor, (digital - zero) * factor
+    try:
+        low, high = float(sampled["lowerLimit"]), float(sampled["upperLimit"])
+    except (KeyError, ValueError, TypeError):
+        return values
+    there = ~np.isnan(digital)
+    inside = [bool(((v[there] >= low) & (v[there] <= high)).all()) for v in (values, others)]
+    return others if inside == [False, True] else values
+
+
+def _name(component: dict[str, Any]) -> str:
+    """Return a lead's name from the coding of a component, without the prefix of the MDC nomenclature."""
+    code = component.get("code") or {}
+    codings = code.get("coding") if isinstance(code, dict) else None
+    texts = [str(c.get("display") or c.get("code") or "") for c in codings or [] if isinstance(c, dict)]
+    texts.append(str(code.get("text", "")) if isinstance(code, dict) else "")
+    name = next((text for text in texts if text), "")
+    return name.removeprefix("MDC_ECG_ELEC_POTL_").removeprefix("MDC_ECG_LEAD_")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        observation = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ReadError(f"{path}: no valid FHIR JSON ({str(error)[:200]})") from None
+    if not isinstance(observation, dict):
+        raise ReadError(f"{path}: no valid FHIR JSON (not an object)")
+    return observation
+
+
+def _xml(path: Path) -> dict[str, Any]:
+    try:
+        from defusedxml.common import DefusedXmlException  # noqa: PLC0415
+        from defusedxml.ElementTree import ParseError, parse  # noqa: PLC0415
+    except ImportError:
+        raise ReadError(f"{path}: reading FHIR XML needs: pip install 'ecgprism[formats]'") from None
+    try:
+        root = parse(path).getroot()
+    except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError) as error:
+        raise ReadError(f"{path}: no valid FHIR XML ({' '.join(str(error).split())[:200]})") from None
+    return {"resourceType": root.tag.removeprefix(_NAMESPACE), **_tree(root)}
+
+
+def _tree(element: Any, depth: int = 0) -> dict[str, Any]:
+    """Return FHIR XML as its JSON form: values by name, `component` and `coding` as lists."""
+    out: dict[str, Any] = {}
+    if depth > 20:
+        return out
+    for child in element:
+        name = str(child.tag).removeprefix(_NAMESPACE)
+        value: Any = child.get("value") if child.get("value") is not None else _tree(child, depth + 1)
+        if name in ("component", "coding"):
+            out.setdefault(name, []).append(value)
+        else:
+            out[name] = value
+    return out
