@@ -148,6 +148,54 @@ def ingest(
         out_console.print(f"channels that are no ECG leads, skipped: {escape(', '.join(done.skipped_channels))}")
 
 
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(help="a recording; one in an archive as archive.zip::name")],
+    plot: Annotated[Path | None, typer.Option(help="PNG to draw it into")] = None,
+    lead: Annotated[list[str] | None, typer.Option(help="a lead's spelling, as in ECG=I (repeatable)")] = None,
+    rate: Annotated[float | None, typer.Option(help="sampling rate in Hz of a file that does not say it")] = None,
+    unit: Annotated[str | None, typer.Option(help="unit of a file that does not say it: mV, uV, nV, or 5uV")] = None,
+    leads: Annotated[str | None, typer.Option(help="leads of a table without names, as in I,II,V1")] = None,
+) -> None:
+    """Show what a recording holds: format, leads, rate, length, units as found, patient, quality, annotations.
+
+    Examples: `ecgprism info ecg.xml --plot ecg.png` ·
+    `ecgprism info watch.csv --rate 512 --unit uV --leads I`
+    """
+    from ecgprism import formats
+    from ecgprism.quality import FLAGS, assess
+
+    given = tuple(name.strip() for name in leads.split(",")) if leads else None
+    recording = formats.read(path, _leads(lead), rate_hz=rate, unit=unit, leads=given)
+    quality = assess(recording)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    units = ", ".join(sorted(set(recording.units) - {"derived"})) or "mV"
+    beats = [a for a in recording.annotations if a.symbol]
+    rows = {
+        "format": recording.format,
+        "leads": ", ".join(recording.leads),
+        "length": f"{recording.duration_s:.1f} s, {recording.signal.shape[1]} samples at {recording.rate_hz:g} Hz",
+        "units as found": units,
+        "derived": ", ".join(n for n, u in zip(recording.leads, recording.units, strict=False) if u == "derived"),
+        "skipped": ", ".join(recording.skipped),
+        "not recorded": f"{quality.missing:.1%}" if quality.missing else "",
+        **{flag: ", ".join(getattr(quality, flag)) for flag in FLAGS},
+        "quality": "no lead flagged" if quality.good else "",
+        "patient": ", ".join(f"{key} {value}" for key, value in recording.metadata.items()),
+        "annotations": f"{len(recording.annotations)} ({len(beats)} beats)" if recording.annotations else "",
+        **recording.details,
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, escape(value))
+    out_console.print(table)
+    if plot is not None:
+        from ecgprism.plots import draw_ecg
+
+        draw_ecg(recording, _parent_made(plot), path.name)
+        out_console.print(f"picture: {escape(str(plot))}")
+
+
 class Tasks(StrEnum):
     """What simulated records are labelled with."""
 
