@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,12 +34,14 @@ class Declared:
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """One channel as a file has it: its name there, samples (T,) in `unit`, samples per second."""
+    """One channel as a file has it: its name there, samples (T,) that are `unit` after gain and offset, its rate."""
 
     name: str
     samples: NDArray[Any]
     unit: str
     rate_hz: float
+    gain: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +98,12 @@ def assembled(path: Path, name: str, found: Found, declared: Declared) -> Record
     signal = np.empty((len(kept), len(first.samples)), dtype=np.float32)
     for row, (lead, channel) in enumerate(kept):
         unit = channel.unit if channel.unit.strip() else declared.unit or ""
-        signal[row] = channel.samples.astype(np.float64) * millivolts_per(unit, f"{path}: lead {lead}")
-    signal[~np.isfinite(signal)] = np.nan
+        factor = millivolts_per(unit, f"{path}: lead {lead}")
+        gain, offset = channel.gain * factor, channel.offset * factor
+        values = channel.samples if gain == 1 else channel.samples * gain
+        signal[row] = values if offset == 0 else values + offset
+    if not math.isfinite(float(signal.sum())):
+        signal[~np.isfinite(signal)] = np.nan
     return with_limb_leads(
         Recording(
             signal=signal,

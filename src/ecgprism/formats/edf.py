@@ -46,17 +46,17 @@ def read(path: Path, declared: Declared, start_s: float = 0.0, stop_s: float | N
     """Read a file, or the part of it between two times. Raises ReadError with the reason."""
     file = opened(path)
     try:
-        channels = [_channel(signal, start_s, stop_s) for signal in file.signals]
-        # channels that are no leads keep their own rates: they are named, not read
-        names = [canonical_lead(channel.name, declared.lead_aliases) for channel in channels]
-        annotations = _annotations(file)
-        metadata, details = _patient(file)
-    except ReadError:
-        raise
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # two dates that differ, a header that says less than it may
+            channels = [_channel(signal, start_s, stop_s) for signal in file.signals]
+            annotations = _annotations(file)
+            metadata, details = _patient(file)
     except Exception as error:  # damaged numbers of a header show when they are used
         raise ReadError(
             f"{path}: no valid EDF ({' '.join(str(error).split())[:200] or type(error).__name__})"
         ) from None
+    # channels that are no leads keep their own rates: they are named, not read
+    names = [canonical_lead(channel.name, declared.lead_aliases) for channel in channels]
     ordered = [c for c, name in zip(channels, names, strict=True) if name]
     others = [c for c, name in zip(channels, names, strict=True) if not name]
     return assembled(path, "EDF", Found(ordered + others, metadata, annotations, details), declared)
@@ -66,11 +66,14 @@ def _channel(signal: Any, start_s: float, stop_s: float | None) -> Channel:
     rate_hz = float(signal.sampling_frequency)
     label = signal.label.strip()
     if start_s == 0 and stop_s is None:
-        samples = signal.data
+        samples = signal.digital
     else:
         total = len(signal.digital) / rate_hz if stop_s is None else stop_s
-        samples = signal.get_data_slice(start_s, total)
-    return Channel(label, samples, signal.physical_dimension, rate_hz)
+        samples = signal.get_digital_slice(start_s, total)
+    low, high = signal.digital_range
+    bottom, top = signal.physical_range
+    gain = (top - bottom) / (high - low)
+    return Channel(label, samples, signal.physical_dimension, rate_hz, gain, bottom - gain * low)
 
 
 def _annotations(file: Any) -> tuple[Annotation, ...]:
