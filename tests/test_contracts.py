@@ -27,7 +27,7 @@ from ecgprism.errors import ConfigError
 from ecgprism.fusion import Fusion
 from ecgprism.model import PrismModel
 from ecgprism.registry import check_options, components, find
-from ecgprism.sources.contract import Source, Task
+from ecgprism.sources.contract import ItemSource, Source, Task
 from ecgprism.views.contract import Features, View, valid_steps
 
 from .examples import (
@@ -44,6 +44,7 @@ from .examples import (
     without_dropout,
     without_leads,
 )
+from .test_beat_sources import write_challenge, write_ludb, write_mitbih
 
 VIEWS, ENCODERS, FUSIONS, SOURCES = (list(components(kind)) for kind in ("views", "encoders", "fusions", "sources"))
 PADDINGS = (1, 37, 300)
@@ -669,7 +670,18 @@ def manifest_root(folder: Path) -> Path:
     return folder
 
 
-ROOTS = {"ptbxl": ptbxl_root, "cinc2017": cinc2017_root, "manifest": manifest_root}
+def challenge2021_root(folder: Path) -> Path:
+    return write_challenge(folder, {"g1/JS1": "426783006", "g2/E1": "164889003,1"})
+
+
+def ludb_root(folder: Path) -> Path:
+    return write_ludb(folder, {"1": "Sinus rhythm", "2": "Atrial fibrillation"})
+
+
+ROOTS = {
+    "ptbxl": ptbxl_root, "cinc2017": cinc2017_root, "manifest": manifest_root, "mitbih": write_mitbih,
+    "challenge2021": challenge2021_root, "ludb": ludb_root,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -705,7 +717,10 @@ def test_source_yields_the_same_entries_every_time_with_labels_of_its_tasks(name
     assert dict(source.lead_aliases) == {str(a): str(b) for a, b in source.lead_aliases.items()}
     seen = set()
     for entry in entries:
-        for key, labels in entry.labels.items():
+        held = [entry.labels]
+        if isinstance(source, ItemSource):
+            held = [item.labels for item in source.items(entry, source.read(entry))[0]]
+        for key, labels in ((key, labels) for labels_of in held for key, labels in labels_of.items()):
             task = source.tasks[key]
             seen.add(key)
             assert set(labels) <= set(task.classes)

@@ -149,6 +149,30 @@ def test_simulated_files_are_the_same_for_any_number_of_workers_and_can_be_inges
     assert f"{len(labelled)} recordings at 100 Hz" in out
 
 
+def test_info_says_what_a_recording_holds_and_draws_it(tmp_path: Path) -> None:
+    header = write_record(tmp_path / "files", "one", ["I", "II", "V1"])
+    out = passes("info", header, "--plot", tmp_path / "pictures/one.png")
+    for said in ("WFDB", "I, II, III, aVR, aVL, aVF, V1", "10.0 s, 1000 samples at 100 Hz", "derived"):
+        assert said in out
+    assert (tmp_path / "pictures/one.png").stat().st_size > 10_000
+    (tmp_path / "ecg.csv").write_text("\n".join(f"{k % 50 - 25},7" for k in range(2000)))
+    assert "declare it, as in --rate 500" in refuses("info", tmp_path / "ecg.csv")
+    out = passes("info", tmp_path / "ecg.csv", "--rate", "200", "--unit", "5uV", "--leads", "I,V1")
+    assert "10.0 s, 2000 samples at 200 Hz" in out
+    assert "flat" in out
+    assert "no such file" in refuses("info", tmp_path / "nothing.edf")
+    assert "'Z' is no lead" in refuses("info", tmp_path / "ecg.csv", "--lead", "ECG=Z")
+
+
+def test_datasets_are_listed_and_an_unknown_one_is_named(tmp_path: Path) -> None:
+    out = passes("datasets")
+    for said in ("ptbxl", "cinc2017", "mitbih", "nstdb", "ludb", "challenge2021", "chapman", "georgia", "cpsc2018"):
+        assert said in out
+    assert "did you mean 'ptbxl'" in refuses("fetch", "ptb-xl", "--to", tmp_path / "d")
+    assert "https" in refuses("fetch", "ptbxl", "--to", tmp_path / "d", "--mirror", "http://example.org/files")
+    assert not (tmp_path / "d").exists()
+
+
 def test_simulate_writes_a_corpus_of_the_asked_condition(tmp_path: Path) -> None:
     arguments = ("--format", "corpus", "--rate", "100", "--condition", "lbbb=0.7", "--task", "superdiagnostic")
     passes("simulate", "--n", "12", "--out", "corpora/lbbb", *arguments, cwd=tmp_path)

@@ -12,9 +12,10 @@ import pytest
 from ecgprism.errors import ConfigError, EcgprismError, ReadError
 from ecgprism.ingestion import open_source
 from ecgprism.registry import components
-from ecgprism.sources import Entry, Source, Task
+from ecgprism.sources import Entry, ItemSource, Source, Task
 
 from .records import digital, ptbxl_row, write_cinc, write_manifest, write_ptbxl, write_wfdb
+from .test_beat_sources import write_challenge, write_ludb, write_mitbih
 
 
 def entries(name: str, root: Path, **options: object) -> list[Entry]:
@@ -479,6 +480,9 @@ def small(name: str, folder: Path) -> Source:
         "cinc2017": lambda: write_cinc(folder, "NA"),
         "manifest": lambda: write_manifest(folder, 2),
         "ptbxl": lambda: write_ptbxl(folder, rows, signals=True),
+        "mitbih": lambda: write_mitbih(folder),
+        "challenge2021": lambda: write_challenge(folder, {"g1/JS1": "426783006", "g2/E1": "164889003,1"}),
+        "ludb": lambda: write_ludb(folder, {"1": "Sinus rhythm", "2": "Atrial fibrillation"}),
     }
     return open_source(name, makers[name]())
 
@@ -492,8 +496,15 @@ def test_every_source_pickles_repeats_its_entries_and_labels_with_its_classes(na
     assert len(listed) == 2
     for entry in listed:
         np.testing.assert_array_equal(source.read(entry).signal, copy.read(entry).signal)
-        for task, labels in entry.labels.items():
-            assert set(labels) <= set(source.tasks[task].classes)
+        held = [entry.labels]
+        if isinstance(source, ItemSource):
+            items, unused = source.items(entry, source.read(entry))
+            assert (items, unused) == source.items(entry, copy.read(entry))
+            held = [item.labels for item in items]
+        assert any(held)
+        for labels_of in held:
+            for task, labels in labels_of.items():
+                assert set(labels) <= set(source.tasks[task].classes)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ class MetadataSchema:
 
     @classmethod
     def fit(cls, table: pd.DataFrame, kinds: Mapping[str, str]) -> MetadataSchema:
-        """Learn mean and standard deviation, or the categories, of every column of the training records."""
+        """Learn mean and standard deviation, or the categories, of every column of the training items."""
         columns = []
         for name, kind in kinds.items():
             given = table[name].dropna()
@@ -135,7 +135,7 @@ class CorpusAssembler:
         self.corpus, self.examples, self.spec = corpus, examples, spec
         self.lengths = examples.length
         self.target = torch.from_numpy(examples.target.astype(np.float32))
-        self.metadata = torch.from_numpy(spec.metadata.encode(corpus.metadata, len(corpus.records))[examples.record])
+        self.metadata = torch.from_numpy(spec.metadata.encode(corpus.metadata_of(examples), len(examples)))
 
     def batch(self, items: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batch:
         """Return windows of items; `starts` and `lengths` in samples, counted from the item's own start."""

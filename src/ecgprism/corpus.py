@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ecgprism.errors import EcgprismError, nearest
+from ecgprism.quality import FLAGS
 from ecgprism.recording import LEADS
 from ecgprism.sources.contract import Task
 from ecgprism.splits import SPLITS, refuse_leaks
@@ -24,17 +28,19 @@ NOT_RECORDED = -32768
 SIGNALS, RECORDS, ITEMS, META, REJECTED = (
     "signals.i16", "records.parquet", "items.parquet", "corpus.json", "rejected.csv",
 )  # fmt: skip
-METADATA_PREFIX, LABELS_PREFIX = "meta.", "labels."
+METADATA_PREFIX, LABELS_PREFIX, ITEM_METADATA_PREFIX, QUALITY_PREFIX = "meta.", "labels.", "metadata.", "quality_"
+ROW_GROUP = 10_000
 
 
 @dataclass(frozen=True)
 class Examples:
     """What one task classifies in one split, as aligned arrays (N items).
 
-    `record` row in the record table, `start` and `length` samples, `target` bool (N, K), `cluster` the patient's
-    number; `left_out` counts the items of the split that have no label of the task.
+    `item` row in the item table, `record` in the record table, `start` and `length` samples, `target` bool (N, K),
+    `cluster` the patient's number; `left_out` counts the items of the split that were not selected.
     """
 
+    item: NDArray[np.int64]
     record: NDArray[np.int64]
     start: NDArray[np.int64]
     length: NDArray[np.int64]
@@ -94,8 +100,15 @@ class Corpus:
     @cached_property
     def metadata(self) -> pd.DataFrame:
         """The metadata columns of the record table: float columns (NaN missing) and string columns (None missing)."""
-        columns = [column for column in self.records.columns if column.startswith(METADATA_PREFIX)]
-        return self.records[columns].rename(columns=lambda column: column.removeprefix(METADATA_PREFIX))
+        return _without(METADATA_PREFIX, self.records)
+
+    def metadata_of(self, examples: Examples) -> pd.DataFrame:
+        """Return the metadata of items (N rows): that of their records and their own, which goes first."""
+        joined = self.metadata.iloc[examples.record].reset_index(drop=True)
+        for name, values in _without(ITEM_METADATA_PREFIX, self.items).items():
+            own = values.iloc[examples.item].reset_index(drop=True)
+            joined[name] = own.where(own.notna(), joined[name]) if name in joined else own
+        return joined
 
     @cached_property
     def fingerprint(self) -> str:
@@ -118,11 +131,19 @@ class Corpus:
             raise EcgprismError(f"{self.path}: no task {name!r}{nearest(name, self.tasks)}")
         return name, self.tasks[name]
 
-    def select(self, task: str, splits: Sequence[str] = SPLITS, classes: Sequence[str] | None = None) -> Examples:
+    def select(
+        self,
+        task: str,
+        splits: Sequence[str] = SPLITS,
+        classes: Sequence[str] | None = None,
+        *,
+        without: Collection[str] = (),
+    ) -> Examples:
         """Return the items of some splits that have a label of the task; the others are counted.
 
         `classes` (all of the task by default) chooses and orders the columns of the target; an item whose labels are
-        all among the other classes is left out as well. Raises EcgprismError for a class that the task does not have.
+        all among the other classes is left out as well. `without` names quality flags (`quality.FLAGS` for all): a
+        record with one of them in any lead is left out. Raises EcgprismError for a class or a flag that there is not.
         """
         chosen_classes = list(classes or self.tasks[task].classes)
         for name in chosen_classes:
@@ -132,9 +153,10 @@ class Corpus:
                 )
         split = self.records["split"].to_numpy()[self.items["record"]]
         inside = np.isin(split, list(splits))
+        good = ~self._flagged(without)[self.items["record"]]
         column = self.items[LABELS_PREFIX + task]
         labelled = column.notna().to_numpy()
-        chosen = np.flatnonzero(inside & labelled)
+        chosen = np.flatnonzero(inside & labelled & good)
         every = np.zeros((len(chosen), len(self.tasks[task].classes)), dtype=bool)
         for row, held in enumerate(column.iloc[chosen]):
             every[row, held] = True
@@ -144,6 +166,7 @@ class Corpus:
         rows = self.items.iloc[chosen]
         record = rows["record"].to_numpy(np.int64)
         return Examples(
+            item=chosen,
             record=record,
             start=rows["start"].to_numpy(np.int64),
             length=rows["length"].to_numpy(np.int64),
@@ -151,6 +174,17 @@ class Corpus:
             cluster=self.records["cluster"].to_numpy(np.int64)[record],
             left_out=int(inside.sum()) - len(chosen),
         )
+
+    def _flagged(self, flags: Collection[str]) -> NDArray[np.bool_]:
+        """Return bool (records,): which have one of these quality flags in any lead."""
+        flagged = np.zeros(len(self.records), dtype=bool)
+        for flag in flags:
+            if flag not in FLAGS:
+                raise EcgprismError(f"{self.path}: no quality flag {flag!r}{nearest(flag, FLAGS)}")
+            if QUALITY_PREFIX + flag not in self.records:
+                raise EcgprismError(f"{self.path}: made before quality flags were stored; ingest it again")
+            flagged |= (self.records[QUALITY_PREFIX + flag] != "").to_numpy(bool)
+        return flagged
 
     def refuse_leaks(self) -> None:
         """Raise EcgprismError if one patient or one identical waveform stands in two splits."""
@@ -204,6 +238,50 @@ class Corpus:
         signal = values * scale[0] + scale[1]
         signal *= recorded
         return signal, recorded.any(axis=2)
+
+
+def write_tables(
+    folder: Path,
+    records: Iterable[Mapping[str, Any]],
+    items: Iterable[Mapping[str, Any]],
+    tasks: Iterable[str],
+    record_metadata: Mapping[str, bool],
+    item_metadata: Mapping[str, bool],
+) -> None:
+    """Write the tables of records and items from one row each, a group of rows at a time.
+
+    `record_metadata` and `item_metadata` name the metadata columns and say which are numeric.
+    """
+    text, number, floats = pa.string(), pa.int64(), pa.list_(pa.float32())
+    columns = {
+        "record_id": text, "patient_id": text, "cluster": number, "split": text, "official_split": text, "path": text,
+        "leads": text, "n_leads": number, "samples": number, "offset": number, "scale": floats, "zero": floats,
+        "source_rate_hz": pa.float64(), "flat_leads": text, "skipped_channels": text, "waveform": text,
+    }  # fmt: skip
+    columns |= {QUALITY_PREFIX + flag: text for flag in FLAGS}
+    columns |= _metadata_columns(METADATA_PREFIX, record_metadata)
+    _write_table(folder / RECORDS, pa.schema(list(columns.items())), records)
+    columns = {"record": number, "start": number, "length": number}
+    columns |= {LABELS_PREFIX + task: pa.list_(pa.int16()) for task in tasks}
+    columns |= _metadata_columns(ITEM_METADATA_PREFIX, item_metadata)
+    _write_table(folder / ITEMS, pa.schema(list(columns.items())), items)
+
+
+def _metadata_columns(prefix: str, numeric: Mapping[str, bool]) -> dict[str, pa.DataType]:
+    return {prefix + name: pa.float64() if numeric[name] else pa.string() for name in sorted(numeric)}
+
+
+def _write_table(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]]) -> None:
+    left: Iterator[Mapping[str, Any]] = iter(rows)
+    with pq.ParquetWriter(path, schema) as table:
+        while group := list(islice(left, ROW_GROUP)):
+            table.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+def _without(prefix: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns whose names begin with the prefix, by the rest of their names."""
+    columns = [column for column in table.columns if column.startswith(prefix)]
+    return table[columns].rename(columns=lambda column: column.removeprefix(prefix))
 
 
 def lead_order(leads: set[str]) -> tuple[str, ...]:

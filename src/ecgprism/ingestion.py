@@ -18,7 +18,7 @@ import signal as signals
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -29,36 +29,36 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.signal import firwin, resample_poly
 
 from ecgprism.corpus import (
     FORMAT_VERSION,
-    ITEMS,
+    ITEM_METADATA_PREFIX,
     LABELS_PREFIX,
     META,
     METADATA_PREFIX,
     NOT_RECORDED,
-    RECORDS,
+    QUALITY_PREFIX,
     REJECTED,
     SIGNALS,
     lead_order,
+    write_tables,
 )
 from ecgprism.errors import EcgprismError, ReadError
 from ecgprism.files import whole
+from ecgprism.quality import FLAGS, assess
 from ecgprism.recording import Recording
 from ecgprism.registry import check_options, find
 from ecgprism.registry import options as signature
-from ecgprism.sources.contract import Entry, Source
+from ecgprism.sources.contract import Entry, ItemSource, Source
 from ecgprism.splits import assign, clusters
 
 JOURNAL, SETTINGS = "journal.jsonl", "settings.json"
 FLAT_MV = 0.005  # a lead whose peak-to-peak stays below is not connected
 ABSURD_MV = 500.0  # a body-surface ECG never reaches this; a wrong unit does
 CHUNK = 16  # records a worker takes at a time
-ROW_GROUP = 10_000
+JOURNAL_VERSION = 2
 MIN_CORPUS_HZ, MAX_CORPUS_HZ = 20, 5000
 
 Progress = Callable[[int, int | None], None]
@@ -66,7 +66,10 @@ Progress = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class Ingested:
-    """What an ingest did. `rejected` records are listed with their reasons in rejected.csv."""
+    """What an ingest did. `rejected` records are listed with their reasons in rejected.csv.
+
+    `items` are classified; `unused` counts what the source said of the kept records and no class stands for.
+    """
 
     path: Path
     records: int
@@ -77,6 +80,8 @@ class Ingested:
     duplicates: int
     skipped_channels: tuple[str, ...]
     split_rule: str
+    items: int
+    unused: Mapping[str, int]
 
 
 class AllRejectedError(EcgprismError):
@@ -135,17 +140,25 @@ def _prepare(source: Source, entry: Entry, rate_hz: float) -> tuple[dict[str, An
     try:
         recording = source.read(entry)
         signal = prepared_signal(recording, rate_hz)
+        samples = signal.shape[1]
+        items = [{"span": (0, samples), "labels": entry.labels, "metadata": {}}]
+        unused = list(entry.unused)
+        if isinstance(source, ItemSource):
+            found, marks = source.items(entry, recording)
+            items = [vars(item) | {"span": item.within(samples, rate_hz)} for item in found]
+            unused += marks
     except ReadError as error:
         return row | {"rejected": str(error)}, b""
     except OSError as error:  # of a source that reads by itself; what cannot be written is another matter
         return row | {"rejected": f"{error.filename or entry.path}: {error.strerror or error}"}, b""
     values, scale, zero, flat = quantise(signal)
+    quality = assess(recording)
     row |= {
         "patient_id": entry.patient_id,
         "official_split": entry.split,
         "leads": "|".join(recording.leads),
         "n_leads": len(recording.leads),
-        "samples": values.shape[1],
+        "samples": samples,
         "scale": scale.tolist(),
         "zero": zero.tolist(),
         "source_rate_hz": recording.rate_hz,
@@ -153,8 +166,10 @@ def _prepare(source: Source, entry: Entry, rate_hz: float) -> tuple[dict[str, An
         "skipped_channels": "|".join(recording.skipped),
         # the range of each lead is normalised, so copies at another gain or offset are found as well
         "waveform": hashlib.sha256(values.tobytes()).hexdigest()[:32],
-        "labels": entry.labels,
         "metadata": {**recording.metadata, **entry.metadata},
+        **{QUALITY_PREFIX + flag: "|".join(getattr(quality, flag)) for flag in FLAGS},
+        "items": items,
+        "unused": Counter(unused),
     }
     return row, values.tobytes()
 
@@ -281,6 +296,7 @@ def ingest(
         "options": {key: str(value) for key, value in (options or {}).items()},
         "rate_hz": rate_hz,
         "entries": digest,
+        "journal": JOURNAL_VERSION,
     }
     partial = out.with_name(out.name + ".partial")
     workers = workers or os.cpu_count() or 1
@@ -391,10 +407,12 @@ def _finish(partial: Path, settings: dict[str, Any], source: Source, seed: int) 
     main_task = next(iter(source.tasks))
     index = {name: {label: k for k, label in enumerate(task.classes)} for name, task in source.tasks.items()}
     kept: list[tuple[str, str | None, str, str | None, list[int]]] = []
-    numeric: dict[str, bool] = {}
+    of_records: dict[str, bool] = {}
+    of_items: dict[str, bool] = {}
+    unused: Counter[str] = Counter()
     leads: set[str] = set()
     skipped: set[str] = set()
-    flat = rejected = 0
+    flat = rejected = n_items = 0
     with (partial / REJECTED).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["record_id", "path", "reason"])
@@ -403,13 +421,17 @@ def _finish(partial: Path, settings: dict[str, Any], source: Source, seed: int) 
                 writer.writerow([row["record_id"], row["path"], row["rejected"]])
                 rejected += 1
                 continue
-            classes = [index[main_task][label] for label in row["labels"].get(main_task, ())]
+            held = {label for item in row["items"] for label in item["labels"].get(main_task, ())}
+            classes = [index[main_task][label] for label in held]
             kept.append((row["record_id"], row["patient_id"], row["waveform"], row["official_split"], classes))
             leads.update(row["leads"].split("|"))
             skipped.update(name for name in row["skipped_channels"].split("|") if name)
             flat += len([lead for lead in row["flat_leads"].split("|") if lead])
-            for key, value in row["metadata"].items():
-                numeric[key] = numeric.get(key, True) and isinstance(value, int | float)
+            n_items += len(row["items"])
+            unused.update(row["unused"])
+            _note_kinds(of_records, row["metadata"])
+            for item in row["items"]:
+                _note_kinds(of_items, item["metadata"])
     if not kept:
         with (partial / REJECTED).open(newline="", encoding="utf-8") as file:
             reason = list(csv.reader(file))[1][2]
@@ -421,7 +443,10 @@ def _finish(partial: Path, settings: dict[str, Any], source: Source, seed: int) 
     for position, classes in enumerate(main_labels):
         target[position, classes] = True
     assignment = assign(official, cluster, target, seed)
-    _write_tables(partial, assignment.split, cluster, index, numeric)
+    for key in of_records.keys() & of_items.keys():
+        of_records[key] = of_items[key] = of_records[key] and of_items[key]
+    _write_tables(partial, assignment.split, cluster, index, of_records, of_items)
+    numeric = of_records | of_items
     counts = {
         "records": len(kept),
         "rejected": rejected,
@@ -430,6 +455,8 @@ def _finish(partial: Path, settings: dict[str, Any], source: Source, seed: int) 
         "duplicates": len(waveforms) - len(set(waveforms)),
         "skipped_channels": tuple(sorted(skipped)),
         "split_rule": assignment.rule,
+        "items": n_items,
+        "unused": dict(sorted(unused.items())),
     }
     meta = {
         "format": FORMAT_VERSION,
@@ -449,41 +476,38 @@ def _finish(partial: Path, settings: dict[str, Any], source: Source, seed: int) 
     return counts
 
 
+def _note_kinds(numeric: dict[str, bool], metadata: Mapping[str, float | str]) -> None:
+    """Note of every metadata column whether it has held nothing but numbers so far."""
+    for key, value in metadata.items():
+        numeric[key] = numeric.get(key, True) and isinstance(value, int | float)
+
+
 def _write_tables(
     partial: Path,
     split: list[str],
     cluster: NDArray[np.int64],
     index: dict[str, dict[str, int]],
-    numeric: dict[str, bool],
+    of_records: dict[str, bool],
+    of_items: dict[str, bool],
 ) -> None:
-    text, number, floats = pa.string(), pa.int64(), pa.list_(pa.float32())
-    columns = {
-        "record_id": text, "patient_id": text, "cluster": number, "split": text, "official_split": text, "path": text,
-        "leads": text, "n_leads": number, "samples": number, "offset": number, "scale": floats, "zero": floats,
-        "source_rate_hz": pa.float64(), "flat_leads": text, "skipped_channels": text, "waveform": text,
-    }  # fmt: skip
-    columns |= {METADATA_PREFIX + key: pa.float64() if numeric[key] else text for key in sorted(numeric)}
-    records = pa.schema(list(columns.items()))
-    item_columns = {"record": number, "start": number, "length": number}
-    item_columns |= {LABELS_PREFIX + task: pa.list_(pa.int16()) for task in index}
-    items = pa.schema(list(item_columns.items()))
-    kept = enumerate(row for row in _rows(partial) if "rejected" not in row)
-    with (
-        pq.ParquetWriter(partial / RECORDS, records) as record_table,
-        pq.ParquetWriter(partial / ITEMS, items) as item_table,
-    ):
-        while group := list(islice(kept, ROW_GROUP)):
-            record_rows, item_rows = [], []
-            for position, row in group:
-                metadata = {
-                    METADATA_PREFIX + key: value if numeric[key] else str(value)
-                    for key, value in row["metadata"].items()
+    def columns(prefix: str, row: dict[str, Any], numeric: dict[str, bool]) -> dict[str, float | str]:
+        return {prefix + key: value if numeric[key] else str(value) for key, value in row["metadata"].items()}
+
+    def records() -> Iterator[dict[str, Any]]:
+        for position, row in enumerate(row for row in _rows(partial) if "rejected" not in row):
+            del row["items"]  # a group of rows would hold many
+            place = {"cluster": int(cluster[position]), "split": split[position]}
+            yield row | columns(METADATA_PREFIX, row, of_records) | place
+
+    def items() -> Iterator[dict[str, Any]]:
+        for position, row in enumerate(row for row in _rows(partial) if "rejected" not in row):
+            for item in row["items"]:
+                held = {
+                    LABELS_PREFIX + task: sorted(index[task][label] for label in labels)
+                    for task, labels in item["labels"].items()
                 }
-                record_rows.append(row | metadata | {"cluster": int(cluster[position]), "split": split[position]})
-                labels = {
-                    LABELS_PREFIX + task: sorted(index[task][label] for label in held)
-                    for task, held in row["labels"].items()
-                }
-                item_rows.append({"record": position, "start": 0, "length": row["samples"], **labels})
-            record_table.write_table(pa.Table.from_pylist(record_rows, schema=records))
-            item_table.write_table(pa.Table.from_pylist(item_rows, schema=items))
+                start, length = item["span"]
+                place = {"record": position, "start": start, "length": length}
+                yield place | held | columns(ITEM_METADATA_PREFIX, item, of_items)
+
+    write_tables(partial, records(), items(), index, of_records, of_items)

@@ -81,11 +81,13 @@ def assign(
     """Return the split of every record: the official one where the source has it, else 80/10/10 by patient.
 
     Where an official split has no test part, its held-out part becomes test and a patient-wise tenth of train becomes
-    validation: no reported record may have chosen a checkpoint, a threshold or a calibration. `target` (N, K).
+    validation: no reported record may have chosen a checkpoint, a threshold or a calibration. One that holds nothing
+    out (half of a data set at hand) is none. `target` (N, K).
     """
     given = {split for split in official if split}
-    if not given:
-        rule = "80/10/10 by patient, stratified by label (the source has no official split)"
+    if given <= {"train"}:
+        why = "the source has no official split" if not given else "the source's official split is all train"
+        rule = f"80/10/10 by patient, stratified by label ({why})"
         return Assignment(stratified(cluster, target, FRACTIONS, seed), rule)
     split = [name or "train" for name in official]
     rule = "official split of the source"

@@ -107,8 +107,7 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
                 f"leave it out with classes=[{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}]"
             )
     leads = common_leads(config.leads, corpus.leads, str(corpus.path))
-    training_records = np.unique(examples["train"].record)
-    schema = MetadataSchema.fit(corpus.metadata.iloc[training_records], corpus.meta["metadata"])
+    schema = MetadataSchema.fit(corpus.metadata_of(examples["train"]), corpus.meta["metadata"])
     spec = InputSpec(leads, corpus.rate_hz, round(config.window_s * corpus.rate_hz), schema)
     torch.manual_seed(config.train.seed)
     model = PrismModel.from_config(config, spec, task)

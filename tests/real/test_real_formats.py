@@ -124,8 +124,9 @@ def test_what_cannot_be_read_is_one_line(path: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["scp/Example.scp", "muse/example1.xml", "dicom/anonymous_ecg.dcm", "aecg/minimum_aecg.xml", "atc/1_lead.atc",
-             "sierra/129DYPRG.XML", "mfer/test-file.MWF", "contec/0000050.ECG.edf", "ishne/ECG_P28.01.ecg"],
+    "path", ["scp/Example.scp", "muse/example1.xml", "dicom/anonymous_ecg.dcm", "aecg/minimum_aecg.xml",
+             "atc/1_lead.atc", "sierra/129DYPRG.XML", "mfer/test-file.MWF", "contec/0000050.ECG.edf",
+             "ishne/ECG_P28.01.ecg"],
 )  # fmt: skip
 def test_truncated_files_are_a_recording_or_one_line(path: str, tmp_path: Path) -> None:
     content = (FORMATS / path).read_bytes()

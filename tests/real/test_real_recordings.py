@@ -1,6 +1,7 @@
-"""Real recordings, where they are at hand: ECGPRISM_DATA names a folder with cinc2017/, ptbxl/, mitdb/, challenge2021/.
+"""Real recordings, where they are at hand, in the folder that ECGPRISM_DATA names.
 
-Nothing is written into the checkout, nor beside the data.
+It holds cinc2017/, ptbxl/, mitdb/, challenge2021/, ludb/ and formats/. Nothing is written into the checkout, nor beside
+the data.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from ecgprism.corpus import Corpus
 from ecgprism.formats.wfdb import read_header
 from ecgprism.ingestion import ingest, open_source, prepared_signal
 from ecgprism.recording import STANDARD_LEADS, canonical_lead
+from ecgprism.sources import ItemSource
+from ecgprism.sources.mitbih import CLASS_OF
 
 DATA = os.environ.get("ECGPRISM_DATA", "")
 CINC = {"ECG": "I"}
@@ -258,3 +261,80 @@ def test_one_turned_bit_in_a_real_recording_is_noticed_where_the_header_gives_a_
 def sums(path: Path) -> NDArray[np.int64]:
     stored = wfdb.rdrecord(str(path.with_suffix("")), physical=False).d_signal
     return stored.sum(axis=0, dtype=np.int64) & 0xFFFF
+
+
+# --- labels of beats, of the challenge, of LUDB
+
+
+def test_every_mit_bih_annotation_is_that_of_the_wfdb_package_and_ds1_has_its_published_counts() -> None:
+    source = open_source("mitbih", folder("mitdb"))
+    assert isinstance(source, ItemSource)
+    counts: Counter[str] = Counter()
+    for entry in source.entries():
+        recording = source.read(entry)
+        theirs = wfdb.rdann(entry.path.removesuffix(".hea"), "atr")
+        assert [mark.at_s for mark in recording.annotations] == (theirs.sample / 360).tolist()
+        assert [mark.symbol for mark in recording.annotations] == theirs.symbol
+        assert [mark.note for mark in recording.annotations] == [note.rstrip("\0") for note in theirs.aux_note]
+        items, unused = source.items(entry, recording)
+        assert Counter(item.labels["beat"][0] for item in items) == Counter(
+            CLASS_OF[symbol] for symbol in theirs.symbol if symbol in CLASS_OF
+        )
+        assert len(items) + len(unused) == len(theirs.symbol)
+        assert (entry.split, 20 < float(recording.metadata["age"]) < 90) == ("train", True)
+        counts.update(item.labels["beat"][0] for item in items)
+    assert counts == {"N": 45866, "S": 944, "V": 3788, "F": 415, "Q": 8}
+
+
+def test_mit_bih_record_100_has_its_known_beats_and_an_average_rate() -> None:
+    root = folder("formats") / "wfdb"
+    source = open_source("mitbih", root)
+    assert isinstance(source, ItemSource)
+    entry = next(entry for entry in source.entries() if entry.record_id == "100")
+    recording = source.read(entry)
+    assert Counter(mark.symbol for mark in recording.annotations) == {"N": 2239, "A": 33, "V": 1, "+": 1}
+    items, unused = source.items(entry, recording)
+    assert Counter(item.labels["beat"] for item in items) == {("N",): 2239, ("S",): 33, ("V",): 1}
+    assert (list(unused), entry.split, dict(recording.metadata)) == (["+"], "test", {"age": 69.0, "sex": "male"})
+    pre = [float(item.metadata["rr_pre_s"]) for item in items[1:]]
+    assert 70 < 60 / np.mean(pre) < 80
+    early = [float(item.metadata["rr_ratio"]) for item in items if item.labels["beat"] == ("S",)]
+    assert np.mean(early) < 0.85
+    # the annotated moment is that of the R wave
+    ii = recording.signal[recording.leads.index("II")]
+    peaks = [
+        np.argmax(ii[round(360 * (item.start_s + 0.4)) : round(360 * (item.start_s + 0.6))]) for item in items[1:-1]
+    ]
+    assert np.median(np.abs(np.array(peaks) - 36)) <= 2
+
+
+def test_the_challenge_source_labels_its_25_records(tmp_path: Path) -> None:
+    done = ingest("challenge2021", folder("challenge2021"), tmp_path / "c", workers=1)
+    corpus = Corpus(tmp_path / "c")
+    chosen = corpus.select("scored")
+    assert (done.records, done.rejected, len(chosen), chosen.left_out) == (25, 0, 25, 0)
+    assert chosen.target.any(axis=1).all()
+    codes = [
+        code for path in headers("challenge2021") for line in path.read_text().splitlines() if "Dx:" in line
+        for code in line.split(":")[1].strip().split(",")
+    ]  # fmt: skip
+    assert chosen.target.sum() + sum(done.unused.values()) == len(codes)
+    held = corpus.tasks["scored"].classes.index("NSR")
+    assert chosen.target[:, held].sum() == codes.count("426783006")
+    assert corpus.metadata["age"].notna().all()
+
+
+def test_ludb_has_its_200_rhythms_and_waves_that_the_wfdb_package_reads() -> None:
+    source = open_source("ludb", folder("ludb"))
+    entries = list(source.entries())
+    assert Counter(entry.labels["rhythm"][0] for entry in entries) == {
+        "Sinus rhythm": 143, "Sinus bradycardia": 25, "Atrial fibrillation": 15, "Sinus arrhythmia": 8,
+        "Sinus tachycardia": 4, "Atrial flutter, typical": 3, "Irregular sinus rhythm": 2,
+    }  # fmt: skip
+    for entry in entries[::10]:
+        recording = source.read(entry)
+        theirs = wfdb.rdann(entry.path.removesuffix(".hea"), "ii")
+        assert [(mark.at_s, mark.symbol) for mark in recording.annotations] == [
+            *zip((theirs.sample / 500).tolist(), theirs.symbol, strict=True)
+        ]
+        assert (recording.signal.shape, set(recording.metadata)) == ((12, 5000), {"age", "sex"})

@@ -1,6 +1,19 @@
 """Labelled data sets; importing this package registers the built-in ones."""
 
-from ecgprism.sources import cinc2017, manifest, ptbxl, simulated
-from ecgprism.sources.contract import Entry, Source, Task
+from ecgprism.sources import challenge2021, cinc2017, ludb, manifest, mitbih, ptbxl, simulated
+from ecgprism.sources.contract import Entry, Item, ItemSource, Source, Task
 
-__all__ = ["Entry", "Source", "Task", "cinc2017", "manifest", "ptbxl", "simulated"]
+__all__ = [
+    "Entry",
+    "Item",
+    "ItemSource",
+    "Source",
+    "Task",
+    "challenge2021",
+    "cinc2017",
+    "ludb",
+    "manifest",
+    "mitbih",
+    "ptbxl",
+    "simulated",
+]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
+from ecgprism.errors import EcgprismError, ReadError
 from ecgprism.recording import Recording
 
 Kind = Literal["multilabel", "multiclass"]
@@ -25,6 +26,7 @@ class Entry:
     """One recording of a source before it is read: who, where, and its labels.
 
     `labels` maps a task to the names of the classes that hold; a task that is not in it says nothing about this record.
+    `unused` is what the source says of the record besides and no class stands for (a code, a symbol): ingest counts it.
     """
 
     record_id: str
@@ -33,6 +35,32 @@ class Entry:
     patient_id: str | None = None
     split: Split | None = None
     metadata: Mapping[str, float | str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Item:
+    """A stretch of a recording that is classified by itself (a beat): `start_s` to `stop_s` seconds from its beginning.
+
+    What reaches beyond the recording is cut off. `labels` as in an Entry; `metadata` is true of this item alone and
+    stands beside the recording's, before it where both have a column.
+    """
+
+    start_s: float
+    stop_s: float
+    labels: Mapping[str, tuple[str, ...]]
+    metadata: Mapping[str, float | str] = field(default_factory=dict)
+
+    def within(self, samples: int, rate_hz: float) -> tuple[int, int]:
+        """Return start and length in samples within a recording of so many. Raises ReadError when nothing is left."""
+        start = round(self.start_s * rate_hz)
+        # the length is rounded by itself: items of one duration have one length
+        stop = min(start + max(round((self.stop_s - self.start_s) * rate_hz), 1), samples)
+        kept = max(start, 0)
+        if stop <= kept or self.stop_s <= self.start_s:
+            at = f"an item from {self.start_s:g} to {self.stop_s:g} s"
+            raise ReadError(f"{at} is not within the {samples / rate_hz:g} s of its recording")
+        return kept, stop - kept
 
 
 class Source(Protocol):
@@ -48,3 +76,26 @@ class Source(Protocol):
     def read(self, entry: Entry) -> Recording:
         """Read the recording of one entry. Raises ReadError; runs in a worker process, so a source must pickle."""
         ...
+
+
+@runtime_checkable
+class ItemSource(Source, Protocol):
+    """A source that classifies parts of its recordings; the labels of its entries are not used.
+
+    Of any other source, a recording is one item, with the labels of its entry.
+    """
+
+    def items(self, entry: Entry, recording: Recording) -> tuple[Sequence[Item], Sequence[str]]:
+        """Return the items of what `read` returned, and what of its annotations is no item (counted, as `unused`)."""
+        ...
+
+
+def spellings(text: str | None) -> dict[str, str]:
+    """Return lead spellings from an option such as `ECG=I|Lead2=II`. Raises EcgprismError for what is no such pair."""
+    found = {}
+    for pair in text.split("|") if text else ():
+        spelling, equals, lead = pair.partition("=")
+        if not equals:
+            raise EcgprismError(f"leads: {pair!r}: expected SPELLING=LEAD, as in ECG=I")
+        found[spelling.strip()] = lead.strip()
+    return found

@@ -13,7 +13,7 @@ from ecgprism import formats
 from ecgprism.errors import EcgprismError, nearest
 from ecgprism.recording import Recording
 from ecgprism.registry import register
-from ecgprism.sources.contract import Entry, Kind, Split, Task
+from ecgprism.sources.contract import Entry, Kind, Split, Task, spellings
 
 REQUIRED = ("path", "labels")
 KNOWN = ("path", "record_id", "patient_id", "split", "labels")
@@ -71,7 +71,7 @@ class Manifest:
                 )
         self.table = self.table.map(str.strip)
         self.task, self.kind, self.unlabelled = task, kind, unlabelled
-        self.lead_aliases = dict(_pair(text) for text in leads.split("|")) if leads else {}
+        self.lead_aliases = spellings(leads)
         found = {label for text in self.table["labels"] for label in _split(text)}
         chosen = tuple(_split(classes)) if classes else tuple(sorted(found))
         if not chosen:
@@ -137,10 +137,3 @@ class Manifest:
 
 def _split(text: str) -> list[str]:
     return [label.strip() for label in text.split("|") if label.strip()]
-
-
-def _pair(text: str) -> tuple[str, str]:
-    spelling, equals, lead = text.partition("=")
-    if not equals:
-        raise EcgprismError(f"leads: {text!r}: expected SPELLING=LEAD, as in ECG=I")
-    return spelling.strip(), lead.strip()

@@ -1,0 +1,38 @@
+"""The command line: every command is one call into the modules above."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from ecgprism.cli import corpora, models, recordings
+from ecgprism.cli.terminal import app, fail
+from ecgprism.errors import EcgprismError
+
+__all__ = ["app", "corpora", "main", "models", "recordings"]
+
+USER_ERROR, ALL_REJECTED, INTERRUPTED = 2, 3, 130
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit status 2 (3: all rejected)."""
+    try:
+        status = app(standalone_mode=False)
+    except EcgprismError as error:
+        fail(str(error), ALL_REJECTED if type(error).__name__ == "AllRejectedError" else USER_ERROR)
+    except OSError as error:
+        fail(f"{error.filename or 'writing'}: {error.strerror or error}", USER_ERROR)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except Exception as error:
+        # the parser's own errors: their class lives in click or, in some releases, in typer's copy of it
+        if not hasattr(error, "format_message"):
+            raise
+        if "NoArgsIsHelp" in type(error).__name__:
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(USER_ERROR)
+        fail(error.format_message(), USER_ERROR)
+    if status == INTERRUPTED:  # typer turns Ctrl-C inside a command into this status
+        fail("interrupted; run the same command again to go on (train: with --resume)", INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)

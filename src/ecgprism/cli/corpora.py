@@ -1,0 +1,143 @@
+"""Commands on data sets: list, datasets, fetch, ingest."""
+
+from __future__ import annotations
+
+import inspect
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ecgprism.cli.terminal import app, err_console, key_values, needed, out_console, progress_bar
+
+
+class Kind(StrEnum):
+    """What `list` lists."""
+
+    VIEWS = "views"
+    ENCODERS = "encoders"
+    FUSIONS = "fusions"
+    SOURCES = "sources"
+
+
+@app.command("list")
+def list_components(kind: Annotated[Kind, typer.Argument(help="what to list")]) -> None:
+    """Show every component with its options.
+
+    Example: `ecgprism list encoders`
+    """
+    from ecgprism.registry import components, options
+
+    given_by_caller = {Kind.VIEWS: 1, Kind.ENCODERS: 2, Kind.FUSIONS: 2, Kind.SOURCES: 0}[kind]
+    table = Table(box=None, pad_edge=False)
+    for title in ("name", "options (with defaults)", "what it is"):
+        table.add_column(title, overflow="fold")
+    for name, cls in components(kind.value).items():
+        known = options(cls, given_by_caller)
+        shown = [p.name if p.default is p.empty else f"{p.name}={p.default}" for p in known.values()]
+        summary = (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+        table.add_row(escape(name), escape("\n".join(shown)), escape(summary))
+    out_console.print(table)
+
+
+@app.command("datasets")
+def list_datasets() -> None:
+    """Show the open data sets that `fetch` knows: size, leads, labels, licence, and what reads them.
+
+    Example: `ecgprism datasets`
+    """
+    from ecgprism.datasets import datasets_table
+
+    rows = datasets_table()
+    shown = ("name", "records", "leads", "rate (Hz)", "size (about)", "licence")
+    table = Table(box=None, pad_edge=False)
+    for title in (*shown, "what it is"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        lines = (f"{row['what it is']}.", f"Labels: {row['labels']}.", f"To read it: {row['to read it']}", row["note"])
+        table.add_row(*(escape(row[title]) for title in shown), escape("\n".join(filter(None, lines))))
+    out_console.print(table)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="which data set: see `ecgprism datasets`")],
+    to: Annotated[Path | None, typer.Option(help="the folder to fetch into (default: data/NAME)")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="a part: a folder, a file or a pattern (repeatable; default: everything)")
+    ] = None,
+    mirror: Annotated[str | None, typer.Option(help="another server, laid out as physionet.org/files")] = None,
+    workers: Annotated[int, typer.Option(help="files at the same time", min=1)] = 4,
+    timeout: Annotated[float, typer.Option(help="seconds that the server may be silent", min=0.1)] = 30.0,
+) -> None:
+    """Fetch an open data set from PhysioNet and verify every file; an interrupted fetch goes on where it stopped.
+
+    Examples: `ecgprism fetch cinc2017` · `ecgprism fetch ptbxl --to data/ptbxl --include records100/ --workers 16`
+    """
+    from ecgprism.datasets import DATASETS
+    from ecgprism.fetching import fetch as run_fetch
+
+    target = to if to is not None else Path("data") / name
+    with progress_bar("fetching") as update:
+        run_fetch(
+            name, target, base_url=mirror, include=include, workers=workers, timeout_s=timeout,
+            announce=lambda text: err_console.print(escape(text)),
+            progress=lambda now: update(now.files_done, now.files_total),
+        )  # fmt: skip
+    command = DATASETS[name].ingest_command(name, target)
+    out_console.print(f"[bold]{escape(str(target))}[/]: {escape(name)} is there, every file verified")
+    out_console.print(f"Next: {escape(command)}" if command else "no source of `ecgprism ingest` reads it")
+    if DATASETS[name].note:
+        out_console.print(f"note: {escape(DATASETS[name].note)}")
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="which kind of data set: see `ecgprism list sources`")],
+    root: Annotated[str | None, typer.Argument(help="its folder, or the CSV of a manifest")] = None,
+    options: Annotated[list[str] | None, typer.Argument(help="key=value options of the source")] = None,
+    out: Annotated[Path | None, typer.Option(help="the corpus folder to write")] = None,
+    rate: Annotated[float, typer.Option(help="sampling rate of the corpus in Hz")] = 100.0,
+    workers: Annotated[int | None, typer.Option(help="processes (default: one per core)", min=1)] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="stop at the first bad record")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing corpus")] = False,
+    exclude: Annotated[list[str] | None, typer.Option(help="a record id to leave out (repeatable)")] = None,
+) -> None:
+    """Read every recording of a data set into a corpus; an interrupted ingest goes on where it stopped.
+
+    Bad records go to rejected.csv with their reason. Exit status: 0, 2 for a bad command, 3 when all were rejected.
+
+    Examples: `ecgprism ingest cinc2017 data/cinc2017 --out corpora/cinc2017` ·
+    `ecgprism ingest manifest mine.csv task=diagnosis kind=multiclass --out corpora/mine --rate 250`
+    """
+    from ecgprism.ingestion import ingest as run
+
+    given = list(options or [])
+    if root is not None and "=" in root and not Path(root).exists():
+        given.insert(0, root)
+        root = None
+    target = needed(out, "--out CORPUS")
+    parsed = key_values(given)
+    with progress_bar("reading") as update:
+        done = run(
+            source, root, target, rate_hz=rate, options=parsed, workers=workers, strict=strict, overwrite=overwrite,
+            exclude=exclude or (), progress=update,
+        )  # fmt: skip
+    out_console.print(
+        f"[bold]{escape(str(done.path))}[/]: {done.records} recordings at {rate:g} Hz"
+        + (f", {done.resumed} of them from an interrupted ingest" if done.resumed else "")
+    )
+    out_console.print(f"split: {escape(done.split_rule)}")
+    for count, what in (
+        (done.rejected, f"rejected, see {done.path / 'rejected.csv'}"),
+        (done.flat_leads, "flat leads, masked"),
+        (done.unknown_patients, "recordings of unknown patient, each its own cluster"),
+        (done.duplicates, "recordings with a waveform that stands more than once, kept in one split"),
+    ):
+        if count:
+            out_console.print(f"{count} {escape(what)}")
+    if done.skipped_channels:
+        out_console.print(f"channels that are no ECG leads, skipped: {escape(', '.join(done.skipped_channels))}")

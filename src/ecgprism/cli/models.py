@@ -1,0 +1,193 @@
+"""Commands on models: train, evaluate, predict, embed, demo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from ecgprism.cli.terminal import app, key_values, lead_aliases, needed, out_console, parent_made, progress_bar, say
+
+if TYPE_CHECKING:
+    from ecgprism.evaluation import Evaluation
+
+
+class Aggregates(StrEnum):
+    """How windows of one recording become one answer."""
+
+    MEAN = "mean"
+    MAX = "max"
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML configuration")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in train.epochs=3")] = None,
+    out: Annotated[Path | None, typer.Option(help="the run folder to write")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run")] = False,
+    fast_dev_run: Annotated[
+        bool, typer.Option("--fast-dev-run", help="take one batch through every stage, keep nothing")
+    ] = False,
+) -> None:
+    """Train a model: best checkpoint, history and TensorBoard logs go into the run folder.
+
+    Examples: `ecgprism train configs/cinc2017.yaml --out runs/a` ·
+    `ecgprism train configs/cinc2017.yaml corpus=corpora/mine train.epochs=5 --out runs/b` ·
+    `ecgprism train configs/cinc2017.yaml --out runs/a --resume`
+    """
+    import tempfile
+
+    from ecgprism.config import read_config
+    from ecgprism.console import ConsoleWatch
+    from ecgprism.evaluation import evaluate as run_evaluation
+    from ecgprism.training import fit
+
+    parsed = read_config(config, overrides or ())
+    watch = ConsoleWatch(out_console)
+    if fast_dev_run:
+        with tempfile.TemporaryDirectory() as folder, watch:
+            fitted = fit(parsed, folder, fast_dev_run=True, overwrite=True, watch=watch)
+            run_evaluation(fitted.path, resamples=10, first=parsed.train.batch_size)
+        out_console.print("fast dev run: training, checkpoint, reload, evaluation - all passed; nothing was kept")
+        return
+    target = needed(out, "--out RUN")
+    with watch:
+        fitted = fit(parsed, target, resume=resume, overwrite=overwrite, watch=watch)
+    out_console.print(
+        f"[bold]{escape(str(target))}[/]: best epoch {fitted.best_epoch} of {len(fitted.history)}, "
+        f"{fitted.seconds:.0f} s. Next: ecgprism evaluate {escape(str(target))}"
+    )
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="a run folder")],
+    corpus: Annotated[Path | None, typer.Option(help="another corpus with the same classes")] = None,
+    split: Annotated[str | None, typer.Option(help="test, all, val or train (default: test; all of another)")] = None,
+    aggregate: Annotated[Aggregates | None, typer.Option(help="windows of a recording (default: the run's)")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the results (default: the run)")] = None,
+    resamples: Annotated[int, typer.Option(help="bootstrap resamples", min=2)] = 1000,
+) -> None:
+    """Evaluate a run with 95% intervals; writes metrics.json and predictions.parquet.
+
+    Examples: `ecgprism evaluate runs/a` · `ecgprism evaluate runs/a --corpus corpora/other --out results/other`
+    """
+    from ecgprism.evaluation import evaluate as run_evaluation
+
+    with progress_bar("evaluating") as update:
+        result = run_evaluation(
+            run, corpus=corpus, split=split, aggregate=aggregate.value if aggregate else None, out=out,
+            resamples=resamples, progress=update,
+        )  # fmt: skip
+    _show(result)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="a run folder")],
+    paths: Annotated[list[Path], typer.Argument(help="recordings, or folders of them")],
+    out: Annotated[Path | None, typer.Option(help="CSV to write (default: print)")] = None,
+    lead: Annotated[list[str] | None, typer.Option(help="a lead's spelling, as in ECG=I (repeatable)")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="patient data, as in age=63 (repeatable)")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="stop at the first bad file")] = False,
+) -> None:
+    """Predict on files of any length and rate: one row per recording, a probability per class and the label(s).
+
+    Examples: `ecgprism predict runs/a data/A00001.hea` ·
+    `ecgprism predict runs/a data/ --out predictions.csv --metadata age=63 --metadata sex=female`
+    """
+    from ecgprism.files import whole
+    from ecgprism.prediction import predict as run_prediction
+
+    table = run_prediction(
+        run, paths, lead_aliases=lead_aliases(lead), metadata=key_values(metadata or []), strict=strict, note=say
+    )
+    if out is None:
+        print(table.to_csv(index=False), end="")
+        return
+    with whole(parent_made(out)) as path:
+        table.to_csv(path, index=False)
+    out_console.print(f"[bold]{escape(str(out))}[/]: {len(table)} recordings")
+
+
+@app.command()
+def embed(
+    run: Annotated[Path, typer.Argument(help="a run folder")],
+    paths: Annotated[list[Path], typer.Argument(help="recordings, or folders of them")],
+    out: Annotated[Path | None, typer.Option(help="Parquet file to write")] = None,
+    lead: Annotated[list[str] | None, typer.Option(help="a lead's spelling, as in ECG=I (repeatable)")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="patient data, as in age=63 (repeatable)")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="stop at the first bad file")] = False,
+) -> None:
+    """Write the fused and each view's embedding of every recording, for downstream work.
+
+    Example: `ecgprism embed runs/a data/ --out embeddings.parquet`
+    """
+    from ecgprism.files import whole
+    from ecgprism.prediction import embed as run_embedding
+
+    target = needed(out, "--out FILE.parquet")
+    table = run_embedding(
+        run, paths, lead_aliases=lead_aliases(lead), metadata=key_values(metadata or []), strict=strict, note=say
+    )
+    with whole(parent_made(target)) as path:
+        table.to_parquet(path, index=False)
+    out_console.print(f"[bold]{escape(str(target))}[/]: {len(table)} recordings")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="folder for the results")] = Path("demo"),
+    records: Annotated[int, typer.Option(help="simulated recordings", min=200)] = 1500,
+    epochs: Annotated[int, typer.Option(help="epochs per model", min=1)] = 8,
+) -> None:
+    """Simulate ECGs, train a fused model and each view alone, compare them, predict on a file. A few minutes.
+
+    Example: `ecgprism demo --out demo`
+    """
+    from ecgprism.demo import run_demo
+
+    run_demo(out, records, epochs, out_console)
+
+
+def _show(result: Evaluation) -> None:
+    report = result.report
+    out_console.print(
+        f"{report['items']} of split {report['split']}: {report['patients']} patients"
+        + (f" ({report['unknown_patients']} unknown, each its own)" if report["unknown_patients"] else "")
+        + (f", {report['left_out']} without a label left out" if report["left_out"] else "")
+    )
+    for name in report["notes"]:
+        out_console.print(f"note: {escape(name)}")
+    overall = Table("metric", "value", "95% interval", box=None, pad_edge=False)
+    for name, entry in report["metrics"].items():
+        overall.add_row(name, *_cells(entry))
+    out_console.print(overall)
+    shown = ("auroc", "f1", "sensitivity", "specificity")
+    by_class = Table("class", "n", *shown, box=None, pad_edge=False)
+    for label, entries in report["per_class"].items():
+        cells = (" ".join(_cells(entries[name], 2)) for name in shown)
+        by_class.add_row(escape(label), str(report["positives"][label]), *cells)
+    out_console.print(by_class)
+    if "confusion" in report:
+        matrix = Table("true \\ predicted", *map(escape, report["per_class"]), box=None, pad_edge=False)
+        for label, row in zip(report["per_class"], report["confusion"], strict=True):
+            matrix.add_row(escape(label), *map(str, row))
+        out_console.print(matrix)
+    out_console.print(f"written: {escape(str(result.path / 'metrics.json'))}, predictions.parquet beside it")
+
+
+def _cells(entry: Mapping[str, Any], digits: int = 3) -> tuple[str, str]:
+    """Return value and interval; `?` marks an interval that too many resamples left undefined."""
+    if entry["value"] is None:
+        return "undefined", ""
+    if entry["low"] is None:
+        return f"{entry['value']:.3f}", "(undefined)"
+    interval = f"({entry['low']:.{digits}f}-{entry['high']:.{digits}f})"
+    return f"{entry['value']:.3f}", interval + ("?" if entry["shaky"] else "")

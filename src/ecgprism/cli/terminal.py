@@ -1,0 +1,105 @@
+"""What the commands share: the application, the two consoles, progress, and words turned into values."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+from rich.console import Console
+
+from ecgprism.errors import EcgprismError
+
+app = typer.Typer(
+    name="ecgprism",
+    help="See one ECG through several views at once, fuse them, and measure what each view is worth.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out_console, err_console = Console(), Console(stderr=True)
+
+
+def fail(message: str, status: int) -> None:
+    """End the program with one line on stderr and an exit status."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Any]:
+    """Show a progress bar on stderr; yields update(done, total)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    bar = Progress(*columns, console=err_console, transient=True)
+    task = bar.add_task(what, total=None, rate="")
+    began, first = time.monotonic(), None
+
+    def update(done: int, total: int | None) -> None:
+        nonlocal first
+        if first is None:  # worker processes are forked after this call: the drawing thread starts at the next
+            first = done
+            return
+        if not bar.live.is_started:
+            bar.start()
+        rate = (done - first) / max(time.monotonic() - began, 1e-9)
+        bar.update(task, completed=done, total=total, rate=f"{rate:.0f}/s")
+
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def needed(path: Path | None, option: str) -> Path:
+    """Return the path of an option that a command cannot do without. Raises EcgprismError."""
+    if path is None:
+        raise EcgprismError(f"say where the result goes with {option}")
+    return path
+
+
+def parent_made(path: Path) -> Path:
+    """Return a path after making the folder that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def say(message: str) -> None:
+    """Tell the user something on stderr."""
+    print(f"note: {message}", file=sys.stderr)
+
+
+def key_values(texts: list[str]) -> dict[str, Any]:
+    """Return `key=value` words as values (YAML). Raises EcgprismError."""
+    parsed = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise EcgprismError(f"{text!r}: expected key=value")
+        try:
+            parsed[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            parsed[key] = value
+    return parsed
+
+
+def lead_aliases(texts: list[str] | None) -> dict[str, str]:
+    """Return `SPELLING=LEAD` words by spelling. Raises EcgprismError, with the nearest lead."""
+    from ecgprism.errors import nearest
+    from ecgprism.recording import LEADS
+
+    aliases = {key: str(value) for key, value in key_values(texts or []).items()}
+    for spelling, lead in aliases.items():
+        if lead not in LEADS:
+            raise EcgprismError(f"--lead {spelling}={lead}: {lead!r} is no lead{nearest(lead, LEADS)}")
+    return aliases

@@ -1,0 +1,617 @@
+"""Anonymisation: what identifies is gone in every spelling, the samples stay, a failed check leaves nothing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import struct
+import tempfile
+import warnings
+import zlib
+from collections.abc import Callable
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ecgprism import anonymisation
+from ecgprism.anonymisation import AnonymisationError, anonymise
+from ecgprism.conversion import write
+from ecgprism.errors import ConfigError
+from ecgprism.recording import Recording
+from tests.records import digital, write_wfdb
+
+edfio = pytest.importorskip("edfio")
+pydicom = pytest.importorskip("pydicom")
+FileParser = pytest.importorskip("ecgdatakit.parsing").FileParser
+
+#: one made patient, in every file of these tests; nothing of it may be in a copy
+LAST, FIRST, NUMBER, DOCTOR, PLACE, SERIAL = (
+    "Żółwińska",
+    "Aniela",
+    "PID-77123-Q",
+    "Grzegorz",
+    "Szpital Zdrój",
+    "SN99812X",
+)
+BORN, ACQUIRED = date(1931, 3, 14), date(2019, 11, 27)
+SECRETS = (
+    "lwińska",
+    "Aniela",
+    "77123",
+    "Grzegorz",
+    "Szpital",
+    "Zdr",
+    "99812",
+    "1931",
+    "2019",
+    "1127",
+    "0314",
+    "14.03",
+    "11-27",
+)
+SAMPLES: NDArray[np.int16] = np.random.default_rng(5).integers(-900, 900, (8, 500)).astype("<i2")
+MDC = "2.16.840.1.113883.6.24"
+LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+
+
+def ascii_only(text: str) -> str:
+    return text.replace("Żół", "Zol").replace("ń", "n").replace("ó", "o")
+
+
+def muse(age: str = "88", units: str = "YEARS", extra: str = "") -> bytes:
+    leads = "".join(
+        f"<LeadData><LeadByteCountTotal>1000</LeadByteCountTotal><LeadSampleCountTotal>500</LeadSampleCountTotal>"
+        f"<LeadAmplitudeUnitsPerBit>4.88</LeadAmplitudeUnitsPerBit><LeadAmplitudeUnits>MICROVOLTS</LeadAmplitudeUnits>"
+        f"<LeadID>{lead}</LeadID><LeadSampleSize>2</LeadSampleSize><LeadOff>FALSE</LeadOff>"
+        f"<LeadDataCRC32>{zlib.crc32(row.tobytes())}</LeadDataCRC32>"
+        f"<WaveFormData>\n{base64.encodebytes(row.tobytes()).decode()}</WaveFormData></LeadData>"
+        for lead, row in zip(LEADS, SAMPLES, strict=True)
+    )
+    stated = f"<PatientAge>{age}</PatientAge><AgeUnits>{units}</AgeUnits>" if age else ""
+    return f"""<?xml version="1.0" encoding="UTF-8"?><!DOCTYPE RestingECG SYSTEM "restecg.dtd">
+<!-- {LAST} --><RestingECG><MuseInfo><MuseVersion>9</MuseVersion></MuseInfo>
+<PatientDemographics><PatientID>{NUMBER}</PatientID>{stated}<DateofBirth>03-14-1931</DateofBirth>
+<Gender>FEMALE</Gender><PatientLastName>{LAST}</PatientLastName><PatientFirstName>{FIRST}</PatientFirstName>
+</PatientDemographics><TestDemographics><SiteName>{PLACE}</SiteName><AcquisitionDate>11-27-2019</AcquisitionDate>
+<AcquisitionTime>09:03:32</AcquisitionTime><OverreaderLastName>{DOCTOR}</OverreaderLastName></TestDemographics>
+<PharmaData><PharmaCartID>{SERIAL}</PharmaCartID></PharmaData>
+<Diagnosis><DiagnosisStatement><StmtText>Confirmed by {DOCTOR}</StmtText></DiagnosisStatement></Diagnosis>
+<Waveform><WaveformType>Rhythm</WaveformType><SampleType>CONTINUOUS_SAMPLES</SampleType><SampleBase>500</SampleBase>
+<SampleExponent>0</SampleExponent><HighPassFilter>16</HighPassFilter><LowPassFilter>150</LowPassFilter>
+<ACFilter>NONE</ACFilter>{extra}{leads}</Waveform></RestingECG>""".encode()
+
+
+def sierra(age: str = "<years>88</years>", encoding: str = "utf-8") -> bytes:
+    samples = base64.b64encode(SAMPLES.tobytes()).decode()
+    return f"""<?xml version="1.0" encoding="{encoding}"?>
+<restingecgdata xmlns="http://www3.medical.philips.com" status="Confirmed by {DOCTOR}" lang="en">
+<documentinfo><documentname>{NUMBER}.xml</documentname><documenttype>SierraECG</documenttype>
+<documentversion>1.03</documentversion></documentinfo>
+<dataacquisition date="2019-11-27" time="07:27:34"><machine machineid="{SERIAL}">Cart</machine>
+<acquirer><operatorid>{DOCTOR}</operatorid><institutionname>{PLACE}</institutionname></acquirer>
+<signalcharacteristics><samplingrate>500</samplingrate><signalresolution>5</signalresolution>
+<signalbandwidth>0.05-150</signalbandwidth><acquisitiontype>STD-12</acquisitiontype>
+<signalsigned>True</signalsigned><numberchannelsallocated>8</numberchannelsallocated></signalcharacteristics>
+</dataacquisition><patient><generalpatientdata><patientid>{NUMBER}</patientid>
+<name><lastname>{LAST}</lastname><firstname>{FIRST}</firstname></name>
+<age><dateofbirth>1931-03-14</dateofbirth>{age}</age><sex>Female</sex></generalpatientdata></patient>
+<interpretations><interpretation date="2019-11-27"><mdsignatureline>{DOCTOR}</mdsignatureline></interpretation>
+</interpretations><waveforms><parsedwaveforms dataencoding="Base64" durationperchannel="1000" nbitspersample="16"
+ numberofleads="8" leadlabels="{" ".join(LEADS)}" operator="{DOCTOR}">{samples}</parsedwaveforms></waveforms>
+</restingecgdata>""".encode(encoding)
+
+
+def aecg(age: str = "88", unit: str = "a") -> bytes:
+    leads = "".join(
+        f'<component><sequence><code code="MDC_ECG_LEAD_{lead}" codeSystem="{MDC}" displayName="{DOCTOR}"/>'
+        f'<value xsi:type="SLIST_PQ"><origin value="0" unit="uV"/><scale value="2.5" unit="uV"/>'
+        f"<digits>{' '.join(map(str, row))}</digits></value></sequence></component>"
+        for lead, row in zip(LEADS, SAMPLES, strict=True)
+    )
+    stated = (
+        f'<controlVariable><relatedObservation><code code="21612-7" codeSystem="2.16.840.1.113883.6.1"/><value '
+        f'xsi:type="PQ" value="{age}" unit="{unit}"/><author><assignedEntity><id extension="{NUMBER}"/>'
+        f"</assignedEntity></author></relatedObservation></controlVariable>"
+        if age
+        else ""
+    )
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<AnnotatedECG xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" type="Observation">
+<id root="61d1a24f-b47e-41aa-ae95-f8ac30201927" extension="{NUMBER}"/>
+<code code="93000" codeSystem="2.16.840.1.113883.6.12" codeSystemName="CPT-4"/>
+<effectiveTime><center value="20191127091000"/></effectiveTime>
+<componentOf><timepointEvent><code code="{FIRST}" codeSystem="1.2.77123.5"/><effectiveTime><low value="201911270737"/>
+</effectiveTime><performer><studyEventPerformer><assignedPerson><name>{DOCTOR}</name></assignedPerson>
+</studyEventPerformer></performer><componentOf><subjectAssignment><subject><trialSubject>
+<id root="2.16.840.1.113883.3.400" extension="{NUMBER}"/><subjectDemographicPerson><name>{LAST}</name>
+<administrativeGenderCode code="F" codeSystem="2.16.840.1.113883.5.1"/><birthTime value="19310314"/>
+</subjectDemographicPerson></trialSubject></subject><componentOf><clinicalTrial>
+<id root="2.16.840.1.113883.3.400" extension="{NUMBER}"/><title>{PLACE}</title></clinicalTrial></componentOf>
+</subjectAssignment></componentOf></timepointEvent></componentOf>{stated}
+<component><series><id root="dd7b629e-9be1-4686-a1bf-7896e1201927"/>
+<code code="RHYTHM" codeSystem="2.16.840.1.113883.5.4"/>
+<effectiveTime><low value="20191127091000.25" inclusive="true"/><high value="20191127091001.25+0100"
+ inclusive="{FIRST}"/></effectiveTime>
+<author><seriesAuthor><manufacturedSeriesDevice><id extension="{SERIAL}"/></manufacturedSeriesDevice></seriesAuthor>
+</author><controlVariable><controlVariable><code code="MDC_ECG_CTL_VBL_ATTR_FILTER_LOW_PASS" codeSystem="{MDC}"/>
+<component><controlVariable><code code="MDC_ECG_CTL_VBL_ATTR_FILTER_CUTOFF_FREQ" codeSystem="{MDC}"/>
+<value xsi:type="PQ" value="150" unit="Hz"/></controlVariable></component></controlVariable></controlVariable>
+<component><sequenceSet><component><sequence><code code="TIME_ABSOLUTE" codeSystem="1.2.77123.5"/>
+<value xsi:type="GLIST_TS"><head value="20191127091000.250"/><increment value="0.002" unit="s"/></value></sequence>
+</component>{leads}</sequenceSet></component>
+<subjectOf><annotationSet><component><annotation><code code="MDC_ECG_INTERPRETATION_STATEMENT"/>
+<value xsi:type="ST">{LAST}</value></annotation></component></annotationSet></subjectOf></series></component>
+</AnnotatedECG>""".encode()
+
+
+def dicom(age: str = "088Y", implicit: bool = False) -> bytes:
+    signal = SAMPLES.astype(np.float32) / 400
+    recording = Recording(signal, 500, LEADS, metadata={"sex": "female"})
+    with tempfile.TemporaryDirectory() as folder:
+        file = pydicom.dcmread(write(recording, Path(folder) / "a.dcm"))
+    file.SpecificCharacterSet = "ISO_IR 192"
+    file.PatientName, file.PatientID, file.PatientBirthDate = f"{LAST}^{FIRST}", NUMBER, "19310314"
+    file.PatientAge, file.OtherPatientIDs, file.PatientComments = age, [NUMBER, "X-77123"], f"{LAST} is ill"
+    file.InstitutionName, file.OperatorsName, file.DeviceSerialNumber = PLACE, DOCTOR, SERIAL
+    file.StudyDate = file.ContentDate = "20191127"
+    file.AcquisitionDateTime, file.StationName = "20191127091000", "ICU-77123"
+    file.SOPInstanceUID = "1.2.3.20191127.77123.1"
+    file.StudyInstanceUID = "1.2.3.20191127.77123.2"
+    file.ReferencedStudySequence = [pydicom.Dataset()]
+    file.ReferencedStudySequence[0].ReferencedSOPInstanceUID = "1.2.3.20191127.77123.2"
+    block = file.private_block(0x0011, "Aniela Corp", create=True)
+    block.add_new(1, "LO", LAST)
+    block.add_new(2, "IS", "77123")
+    (wave,) = file.WaveformSequence
+    wave.MultiplexGroupLabel, wave.MultiplexGroupUID = f"RHYTHM {FIRST}"[:16], "1.2.3.20191127.77123.3"
+    wave.private_block(0x5401, "Aniela Corp", create=True).add_new(1, "LO", LAST)
+    wave.ChannelDefinitionSequence[0].ChannelLabel = FIRST
+    wave.ChannelDefinitionSequence[0].FilterLowFrequency = "0.05"
+    texts = [pydicom.Dataset() for _ in range(3)]
+    texts[0].UnformattedTextValue = f"seen by {DOCTOR}"
+    texts[1].NumericValue = "982"
+    texts[1].ConceptNameCodeSequence = [coded("5.10.2.1-3", "SCPECG", "RR Interval")]
+    texts[2].NumericValue = "1"
+    texts[2].ConceptNameCodeSequence = [coded("77123", "99LOCAL", FIRST)]
+    for item in texts:
+        item.ReferencedWaveformChannels = [1, 0]
+    file.WaveformAnnotationSequence = texts
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID
+    file.file_meta.SourceApplicationEntityTitle = "ICU_77123"
+    stream = io.BytesIO()
+    syntax = pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
+    file.file_meta.TransferSyntaxUID = syntax
+    file.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def coded(value: str, scheme: str, meaning: str) -> Any:
+    item = pydicom.Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def crc(data: bytes) -> bytes:
+    return struct.pack("<H", binascii.crc_hqx(data, 0xFFFF))
+
+
+def scp(age: tuple[int, int] | None = (88, 1), damaged: bool = False) -> bytes:
+    def section(number: int, body: bytes, reserved: bytes = b"Aniela") -> bytes:
+        body += b"\0" * (len(body) % 2)
+        whole = struct.pack("<HIBB", number, 16 + len(body), 20, 20) + reserved + body
+        return crc(whole) + whole
+
+    def text(words: str) -> bytes:
+        return ascii_only(words).encode("latin-1") + b"\0"
+
+    device = struct.pack("<HHHBB6sBBBBB", 7, 7, 7, 0, 255, b"CARTX\0", 20, 0xC0, 0, 8, 1) + bytes(16) + b"\x08"
+    device += b"prog\0" + SERIAL.encode() + b"\0soft\0impl\0maker\0"
+    tags = {
+        0: text(LAST), 1: text(FIRST), 2: text(NUMBER), 5: struct.pack("<HBB", 1931, 3, 14), 8: b"\2", 14: device,
+        16: text(PLACE), 20: text(DOCTOR), 25: struct.pack("<HBB", 2019, 11, 27), 26: b"\t\n\0", 28: b"\x96\0",
+        30: text(f"{LAST} fainted"), 31: text(NUMBER),
+    }  # fmt: skip
+    if age:
+        tags[4] = struct.pack("<HB", *age)
+    body = b"".join(struct.pack("<BH", tag, len(value)) + value for tag, value in tags.items()) + b"\xff\0\0"
+    codes = (1, 2, 3, 4, 5, 6, 7, 8)
+    leads = b"\x08\x44" + b"".join(struct.pack("<IIB", 1, 500, code) for code in codes)
+    rhythm = struct.pack("<HHBB", 2500, 2000, 0, 0) + struct.pack("<8H", *[1000] * 8) + SAMPLES.tobytes()
+    statement = text(f"Confirmed by {DOCTOR}")
+    statements = (
+        b"\1" + struct.pack("<HBB", 2019, 11, 27) + b"\t\n\0\1\1" + struct.pack("<H", len(statement)) + statement
+    )
+    held = {1: section(1, body), 3: section(3, leads), 6: section(6, rhythm), 8: section(8, statements)}
+    held[200] = section(200, text(LAST))
+    if damaged:
+        held[6] = b"\1\2" + held[6][2:]
+    numbers = [*range(1, 12), 200]
+    at, pointers = 6 + 16 + 10 * 13, struct.pack("<HII", 0, 16 + 10 * 13, 7)
+    for number in numbers:
+        length = len(held.get(number, b""))
+        pointers += struct.pack("<HII", number, length, at + 1 if length else 0)
+        at += length
+    rest = struct.pack("<I", at) + section(0, pointers, b"SCPECG") + b"".join(held.values())
+    return crc(rest) + rest
+
+
+def edf(plus: bool = True) -> bytes:
+    signals = [
+        edfio.EdfSignal.from_digital(
+            row.astype(np.int16), 500, label=f"ECG {lead}", physical_dimension="uV", physical_range=(-3200, 3200),
+            digital_range=(-32000, 32000), transducer_type="AgAgCl electrode" if lead == "I" else FIRST,
+            prefiltering="HP:0.05Hz LP:150Hz N:50Hz" if lead == "I" else f"by {DOCTOR}",
+        )
+        for lead, row in zip(LEADS, SAMPLES, strict=True)
+    ]  # fmt: skip
+    notes = [edfio.EdfAnnotation(0.1, None, LAST), edfio.EdfAnnotation(0.6, 0.2, DOCTOR)] if plus else None
+    file = edfio.Edf(
+        signals, data_record_duration=0.5, starttime=time(9, 3, 32, 250_000) if plus else time(9, 3, 32),
+        patient=edfio.Patient(code=NUMBER, sex="F", birthdate=BORN, name=f"{ascii_only(LAST)}_{FIRST}"),
+        recording=edfio.Recording(startdate=ACQUIRED, investigator_technician_code=DOCTOR, equipment_code=SERIAL),
+        annotations=notes,
+    )  # fmt: skip
+    return file.to_bytes()
+
+
+MAKERS: dict[str, Callable[[], bytes]] = {
+    "muse.xml": muse, "sierra.xml": sierra, "sierra16.xml": lambda: sierra(encoding="utf-16"), "aecg.xml": aecg,
+    "a.dcm": dicom, "implicit.dcm": lambda: dicom(implicit=True), "a.scp": scp, "a.edf": edf,
+    "plain.edf": lambda: edf(plus=False),
+}  # fmt: skip
+
+
+def parsed(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return FileParser.parse(path)
+
+
+def copied(tmp_path: Path, name: str, data: bytes, **options: Any) -> Path:
+    source = tmp_path / f"source-{name}"
+    source.write_bytes(data)
+    return anonymise(source, tmp_path / name, **options)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_nothing_of_the_patient_is_in_the_copy_in_any_encoding(name: str, tmp_path: Path) -> None:
+    data = MAKERS[name]()
+    assert any(secret.encode() in data or secret.encode("utf-16-le") in data for secret in SECRETS)
+    copy = copied(tmp_path, name, data).read_bytes()
+    # samples hold any digits by chance: they are not searched
+    for row in (*SAMPLES, SAMPLES.T, SAMPLES):
+        for held in (row.tobytes(), base64.encodebytes(row.tobytes()).strip(), base64.b64encode(row.tobytes())):
+            copy = copy.replace(held, b"")
+        copy = copy.replace(" ".join(map(str, row.ravel())).encode(), b"")
+    if name.endswith(".dcm"):
+        copy = copy.replace(bytes(pydicom.dcmread(tmp_path / name).WaveformSequence[0].WaveformData), b"")
+    if name.endswith(".edf"):
+        copy = copy[: 256 * 10]
+    if name.endswith(".scp"):
+        copy = copy.replace(SAMPLES.tobytes(), b"")
+    for secret in SECRETS:
+        for encoding in ("utf-8", "latin-1", "utf-16-le", "utf-16-be"):
+            spelled = ascii_only(secret) if encoding == "latin-1" else secret
+            for case in (spelled, spelled.upper(), spelled.lower()):
+                assert case.encode(encoding, "ignore") not in copy, (secret, encoding)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_samples_rate_leads_sex_and_age_stay_and_the_person_goes(name: str, tmp_path: Path) -> None:
+    before_path = tmp_path / f"source-{name}"
+    after = parsed(copied(tmp_path, name, MAKERS[name]()))
+    before = parsed(before_path)
+    assert [lead.label for lead in after.leads] == list(LEADS)
+    for ours, theirs in zip(after.leads, before.leads, strict=True):
+        assert (ours.sampling_rate, ours.units) == (theirs.sampling_rate, theirs.units)
+        np.testing.assert_array_equal(ours.samples, theirs.samples)
+    patient = after.patient
+    assert (patient.first_name, patient.last_name, patient.birth_date) == ("", "", None)
+    assert patient.patient_id in ("", "X X X X")
+    if not name.endswith(".edf"):
+        assert (patient.age, patient.sex) == (88, "F")
+    device = after.recording.device
+    assert not (device.serial_number or device.institution or after.recording.technician)
+    assert after.interpretation.statements == []
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("m.xml", lambda: muse("97")), ("m2.xml", lambda: muse("1164", "MONTHS")),
+        ("s.xml", lambda: sierra("<years>97</years>")),
+        ("a.xml", lambda: aecg("97")), ("a2.xml", lambda: aecg("1164", "mo")), ("d.dcm", lambda: dicom("097Y")),
+        ("p.scp", lambda: scp((97, 1))), ("p2.scp", lambda: scp((1164, 2))),
+    ],
+)  # fmt: skip
+def test_an_age_above_89_becomes_90(name: str, make: Callable[[], bytes], tmp_path: Path) -> None:
+    path = copied(tmp_path, name, make())
+    assert parsed(path).patient.age == 90
+    assert not any(
+        text in path.read_bytes() for text in (b">97<", b">1164<", b'"97"', b"097Y", b"\x04\x03\x00\x61\x00")
+    )
+    if name == "d.dcm":
+        assert pydicom.dcmread(path).PatientAge == "090Y"
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("m.xml", lambda: muse("")), ("s.xml", lambda: sierra("")), ("a.xml", lambda: aecg("")),
+        ("d.dcm", lambda: dicom("")), ("p.scp", lambda: scp(None)),
+    ],
+)  # fmt: skip
+def test_an_age_that_only_the_dates_tell_is_written_before_they_go(
+    name: str, make: Callable[[], bytes], tmp_path: Path
+) -> None:
+    assert parsed(copied(tmp_path, name, make())).patient.age == 88
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("m.xml", lambda: muse("97", "DECADES")), ("a.xml", lambda: aecg("97", "lustra"))],
+)
+def test_an_age_in_an_unknown_unit_goes(name: str, make: Callable[[], bytes], tmp_path: Path) -> None:
+    data = make().replace(b"<DateofBirth>03-14-1931</DateofBirth>", b"").replace(b'<birthTime value="19310314"/>', b"")
+    path = copied(tmp_path, name, data)
+    assert parsed(path).patient.age is None
+    assert b"97<" not in path.read_bytes()
+    assert b'"97"' not in path.read_bytes()
+
+
+# --- formats
+
+
+def test_dicom_keeps_what_the_profile_allows_and_replaces_identifiers_consistently(tmp_path: Path) -> None:
+    path = copied(tmp_path, "a.dcm", dicom())
+    copy = pydicom.dcmread(path)
+    assert copy.file_meta.MediaStorageSOPInstanceUID == copy.SOPInstanceUID
+    assert "SourceApplicationEntityTitle" not in copy.file_meta
+    assert not any(element.tag.is_private for element in copy.iterall())
+    for keyword in ("PatientName", "PatientID", "PatientBirthDate", "StudyDate", "AccessionNumber"):
+        assert not copy[keyword].value
+    assert (copy.PatientIdentityRemoved, copy.ContentDate, copy.AcquisitionDateTime) == (
+        "YES",
+        "19000101",
+        "19000101000000",
+    )
+    assert [item.CodeValue for item in copy.DeidentificationMethodCodeSequence] == ["113100", "113108"]
+    uids = [
+        copy.SOPInstanceUID,
+        copy.StudyInstanceUID,
+        copy.SeriesInstanceUID,
+        copy.WaveformSequence[0].MultiplexGroupUID,
+    ]
+    assert len(set(uids)) == 4
+    assert all(uid.is_valid and uid.startswith("2.25.") for uid in uids)
+    again = pydicom.dcmread(copied(tmp_path, "b.dcm", dicom()))
+    keyed = pydicom.dcmread(copied(tmp_path, "c.dcm", dicom(), key="secret"))
+    assert again.StudyInstanceUID == copy.StudyInstanceUID != keyed.StudyInstanceUID
+    (annotation,) = copy.WaveformAnnotationSequence
+    assert annotation.NumericValue == 982
+    (wave,) = copy.WaveformSequence
+    assert wave.MultiplexGroupLabel == "RHYTHM"
+    assert wave.ChannelDefinitionSequence[0].FilterLowFrequency == 0.05
+    assert "ChannelLabel" not in wave.ChannelDefinitionSequence[0]
+
+
+def test_dicom_keeps_the_age_of_a_child_in_its_unit(tmp_path: Path) -> None:
+    assert pydicom.dcmread(copied(tmp_path, "a.dcm", dicom("006M"))).PatientAge == "006M"
+
+
+def test_xml_keeps_filters_and_is_readable(tmp_path: Path) -> None:
+    text = copied(tmp_path, "muse.xml", muse()).read_text(encoding="utf-8")
+    assert "<LowPassFilter>150</LowPassFilter>" in text
+    assert "Diagnosis" not in text
+    assert "Demographics>" in text
+    assert parsed(tmp_path / "muse.xml").recording.acquisition.filters.lowpass == 150
+    copied(tmp_path, "sierra.xml", sierra())
+    assert parsed(tmp_path / "sierra.xml").recording.acquisition.filters.highpass == 0.05
+    copied(tmp_path, "aecg.xml", aecg())
+    assert parsed(tmp_path / "aecg.xml").recording.acquisition.filters.lowpass == 150
+
+
+def test_text_in_the_place_of_a_number_goes(tmp_path: Path) -> None:
+    data = muse(extra=f"<WaveformStartTime>{FIRST}</WaveformStartTime><NumberofLeads>8 {FIRST}</NumberofLeads>")
+    assert b"Aniela" not in copied(tmp_path, "muse.xml", data).read_bytes()
+
+
+def test_aecg_times_are_counted_from_a_day_that_says_nothing(tmp_path: Path) -> None:
+    text = copied(tmp_path, "aecg.xml", aecg()).read_text(encoding="utf-8")
+    assert '<center value="19000101000000.000000" />' in text
+    assert '<low value="19000101000000.250000" inclusive="true" />' in text
+    assert '<high value="19000101000001.250000" />' in text
+    assert '<head value="19000101000000.250000" />' in text
+    assert text.count('nullFlavor="MSK"') == 2
+    assert "61d1a24f" not in text
+    assert "dd7b629e" not in text
+
+
+def test_scp_keeps_what_decoding_needs_with_right_checksums_and_lengths(tmp_path: Path) -> None:
+    data = copied(tmp_path, "a.scp", scp()).read_bytes()
+    size = struct.unpack_from("<I", data, 2)[0]
+    assert size == len(data)
+    assert data[:2] == crc(data[2:])
+    found = {}
+    for at in range(22, 6 + struct.unpack_from("<I", data, 10)[0], 10):
+        number, length, index = struct.unpack_from("<HII", data, at)
+        if length:
+            found[number] = data[index - 1 : index - 1 + length]
+            assert found[number][:2] == crc(found[number][2:])
+            assert struct.unpack_from("<HI", found[number], 2) == (number, length)
+            assert length % 2 == 0
+            assert number == 0 or not any(found[number][10:16])
+    assert sorted(found) == [0, 1, 3, 6]
+    assert b"\x1c\x02\x00\x96\x00" in found[1]  # the low-pass filter
+    assert parsed(tmp_path / "a.scp").raw_metadata["checksum_valid"]
+
+
+def test_a_damaged_section_of_scp_stays_recognisable(tmp_path: Path) -> None:
+    assert not parsed(copied(tmp_path, "a.scp", scp(damaged=True))).raw_metadata["checksum_valid"]
+
+
+def test_edf_keeps_the_times_of_its_records_and_harmless_texts(tmp_path: Path) -> None:
+    original, copy = edfio.read_edf(edf()), edfio.read_edf(copied(tmp_path, "a.edf", edf()))
+    assert copy.local_patient_identification == "X X X X"
+    assert copy.local_recording_identification == "Startdate X X X X"
+    assert (copy._startdate, copy._starttime) == (b"01.01.85", b"00.00.00")
+    assert copy.reserved == "EDF+C"
+    assert list(copy.annotations) == []
+    assert len(original.annotations) == 2
+    stamps = copy._signals[-1].digital.reshape(2, -1)
+    assert bytes(stamps[0]).rstrip(b"\0") == b"+0.25\x14\x14"
+    assert bytes(stamps[1]).rstrip(b"\0") == b"+0.75\x14\x14"
+    for ours, theirs in zip(copy.signals, original.signals, strict=True):
+        np.testing.assert_array_equal(ours.digital, theirs.digital)
+        assert (ours.label, ours.physical_range, ours.digital_range) == (
+            theirs.label, theirs.physical_range, theirs.digital_range,
+        )  # fmt: skip
+    assert copy.signals[0].transducer_type == "AgAgCl electrode"
+    assert copy.signals[0].prefiltering == "HP:0.05Hz LP:150Hz N:50Hz"
+    assert {(s.transducer_type, s.prefiltering) for s in copy.signals[1:]} == {("", "")}
+
+
+def test_edf_loses_what_stands_where_nothing_should(tmp_path: Path) -> None:
+    data, n = bytearray(edf(plus=False)), len(LEADS)
+    data[256 + n * 224 : 256 + n * 224 + 6] = FIRST.encode()  # the reserved field of the first signal
+    data += (FIRST.encode() * 5000)[: n * 500]  # a data record more than announced
+    copy = copied(tmp_path, "a.edf", bytes(data)).read_bytes()
+    assert len(copy) == len(edf(plus=False))
+    assert FIRST.encode() not in copy
+
+
+# --- the check
+
+
+def test_names_and_numbers_are_searched_for_in_parts_and_short_ones_alone() -> None:
+    words, found = anonymisation._words, anonymisation._found
+    assert words("Kowalska-Nowak, dr A. Li 1234567") == {"Kowalska-Nowak", "Kowalska", "Nowak", "1234567"}
+    assert words("Anonymous 12345 X") == set()
+    assert [found(b"xKimx", {"Kim"}), found(b"x Kim_x", {"kim"}), found(b"xKimmyx", {"Kimmy"})] == [0, 1, 1]
+    assert [found(b"91234567", {"123456"}), found(b"9-123456", {"123456"}), found(b"920191127", {"20191127"})] == [
+        0,
+        1,
+        1,
+    ]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_copy_of_a_copy_is_the_same_but_for_identifiers(name: str, tmp_path: Path) -> None:
+    first = copied(tmp_path, name, MAKERS[name]())
+    second = anonymise(first, tmp_path / f"again-{name}")
+    if name.startswith(("a.dcm", "implicit", "aecg")):
+        assert len(second.read_bytes()) == pytest.approx(len(first.read_bytes()), abs=20)
+    else:
+        assert second.read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize("secret", [LAST, FIRST.upper(), NUMBER, "14.03.1931", "19310314", "1931-03-14", "27-Nov-2019"])
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_what_still_stands_in_a_copy_is_found(
+    secret: str, encoding: str, shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite = anonymisation._REWRITERS["GEMuseXMLParser"]
+
+    def leaking(data: bytes, record: Any, key: bytes) -> anonymisation.Rewritten:
+        made = rewrite(data, record, key)
+        made.searched += b"x" * (len(made.searched) % 2 + shift) + secret.encode(encoding)
+        return made
+
+    monkeypatch.setitem(anonymisation._REWRITERS, "GEMuseXMLParser", leaking)
+    with pytest.raises(
+        AnonymisationError, match=r"source-muse\.xml: not anonymised: .* still stand in the copy"
+    ) as caught:
+        copied(tmp_path, "muse.xml", muse())
+    assert not any(part in str(caught.value) for part in (LAST, FIRST, NUMBER, "1931"))
+    assert [path.name for path in tmp_path.iterdir()] == ["source-muse.xml"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b"<SampleBase>500<", b"<SampleBase>250<", "other samples"),
+        (b"<LeadAmplitudeUnitsPerBit>4.88<", b"<LeadAmplitudeUnitsPerBit>4.89<", "other samples"),
+        (b"<LeadID>V6<", b"<LeadID>V7<", "other samples"),
+        (b"FEMALE", b"MALE", "another age or sex"),
+        (b"<PatientAge>88<", b"<PatientAge>87<", "another age or sex"),
+        (b"<PatientAge>", b"<PatientID>Q</PatientID><PatientAge>", "still names the patient"),
+    ],
+)
+def test_a_copy_that_differs_is_not_kept(
+    old: bytes, new: bytes, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite = anonymisation._REWRITERS["GEMuseXMLParser"]
+
+    def changing(data: bytes, record: Any, key: bytes) -> anonymisation.Rewritten:
+        made = rewrite(data, record, key)
+        assert old in made.data
+        made.data = made.data.replace(old, new)
+        return made
+
+    monkeypatch.setitem(anonymisation._REWRITERS, "GEMuseXMLParser", changing)
+    (tmp_path / "muse.xml").write_bytes(b"before")
+    with pytest.raises(AnonymisationError, match=reason):
+        copied(tmp_path, "muse.xml", muse(), overwrite=True)
+    assert (tmp_path / "muse.xml").read_bytes() == b"before"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_label_with_the_name_of_the_patient_is_refused(tmp_path: Path) -> None:
+    data = edf().replace(b"ECG V6          ", b"ECG V6 Aniela   ")
+    with pytest.raises(AnonymisationError, match="still stand in the copy"):
+        copied(tmp_path, "a.edf", data)
+
+
+# --- what cannot be
+
+
+def test_other_formats_are_refused_with_those_that_can_be(tmp_path: Path) -> None:
+    record = write_wfdb(tmp_path, "a", digital())
+    with pytest.raises(
+        AnonymisationError, match=r"WFDB cannot be anonymised; DICOM, GE MUSE XML, .* SCP-ECG and EDF can"
+    ):
+        anonymise(record.with_suffix(".hea"), tmp_path / "b.hea")
+    (tmp_path / "c.txt").write_text("hello")
+    with pytest.raises(AnonymisationError, match=r"c\.txt: not readable .* can be anonymised"):
+        anonymise(tmp_path / "c.txt", tmp_path / "d.txt")
+    with pytest.raises(AnonymisationError, match="not readable"):
+        anonymise(tmp_path / "nowhere.dcm", tmp_path / "d.dcm")
+
+
+def test_source_and_existing_target_are_protected(tmp_path: Path) -> None:
+    source = tmp_path / "a.xml"
+    source.write_bytes(muse())
+    with pytest.raises(ConfigError, match="the same file"):
+        anonymise(source, source, overwrite=True)
+    (tmp_path / "b.xml").write_bytes(b"theirs")
+    with pytest.raises(ConfigError, match=r"b\.xml exists already"):
+        anonymise(source, tmp_path / "b.xml")
+    assert source.read_bytes() == muse()
+    said: list[str] = []
+    anonymise(source, tmp_path / "b.xml", overwrite=True, note=said.append)
+    assert any("left out" in message for message in said)
+
+
+@pytest.mark.parametrize("name", ["muse.xml", "a.dcm", "a.scp", "a.edf"])
+def test_a_truncated_file_is_one_error_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    data = MAKERS[name]()
+    for length in (10, 200, len(data) // 2):
+        source = tmp_path / "source"
+        source.write_bytes(data[:length])
+        if name == "a.edf" and length > 1000:  # whole data records of a truncated EDF are still a recording
+            continue
+        with pytest.raises(AnonymisationError, match="source"):
+            anonymise(source, tmp_path / "copy")
+        assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_entities_in_xml_are_refused(tmp_path: Path) -> None:
+    bomb = b'<?xml version="1.0"?><!DOCTYPE RestingECG [<!ENTITY a "aaaa">]><RestingECG>&a;</RestingECG>'
+    with pytest.raises(AnonymisationError, match="not readable"):
+        copied(tmp_path, "a.xml", bomb)
