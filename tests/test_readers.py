@@ -452,6 +452,24 @@ def test_random_bytes_behind_any_magic_are_one_line(magic: bytes, rest: bytes, t
     answer(tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"x" * 10_000_000, "no table of numbers"),
+        (b"1,2\n" * 10 + b"1," + b"9" * 200_000 + b"x\n", "line 11|no table of numbers"),
+        (b"<RestingECG>" + b"<a>" * 1_000_000, "elements; expected at most"),
+        (b"<AnnotatedECG>" + b"<a>x</a>" * 500_000, "elements; expected at most"),
+        (b'<Observation xmlns="http://hl7.org/fhir">' + b"<a/>" * 900_000, "elements; expected at most"),
+        (b'{"resourceType": "Observation", "a": ' + b"[" * 1_000_000, "no valid FHIR JSON"),
+    ],
+    ids=["text", "long cell", "deep", "wide", "fhir", "json"],
+)
+def test_large_nonsense_is_refused_soon(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(ReadError, match=message):
+        ep.read(tmp_path / "a", rate_hz=100, unit="uV", leads=["I", "V1"])
+
+
 BOMB = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">
 <!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]><{root}>&c;</{root}>"""
 OUTSIDE = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><{root}>&a;</{root}>"""

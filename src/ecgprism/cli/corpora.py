@@ -135,6 +135,8 @@ def ingest(
         (done.rejected, f"rejected, see {done.path / 'rejected.csv'}"),
         (done.flat_leads, "flat leads, masked"),
         (done.unknown_patients, "recordings of unknown patient, each its own cluster"),
+        (done.items if done.items != done.records else 0, "items to classify"),
+        (sum(done.unused.values()), f"marks of {len(done.unused)} kinds that no class stands for, see corpus.json"),
         (done.duplicates, "recordings with a waveform that stands more than once, kept in one split"),
     ):
         if count:

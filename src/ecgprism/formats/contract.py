@@ -17,6 +17,7 @@ from ecgprism.recording import LEADS, MILLIVOLTS_PER_UNIT, Annotation, Recording
 
 MAX_SAMPLES = 2_000_000_000  # of all channels together; more is a damaged length field
 MAX_AGE_YEARS = 130
+MAX_ELEMENTS = 200_000  # of an XML file; ECGs have some thousands
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,13 @@ def with_limb_leads(recording: Recording) -> Recording:
         leads=tuple(order),
         units=tuple(units[lead] for lead in order) if recording.units else (),
     )
+
+
+def check_xml(path: Path) -> None:
+    """Raise ReadError for an XML file with more elements than any ECG has: a tree of them would fill the memory."""
+    count = path.read_bytes().count(b"<") // 2
+    if count > MAX_ELEMENTS:
+        raise ReadError(f"{path}: XML of about {count} elements; expected at most {MAX_ELEMENTS} of an ECG")
 
 
 def demographics(

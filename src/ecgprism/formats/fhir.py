@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgprism.errors import ReadError
-from ecgprism.formats.contract import Channel, Declared, Found, assembled
+from ecgprism.formats.contract import Channel, Declared, Found, assembled, check_xml
 from ecgprism.recording import Recording
 
 _NAMESPACE = "{http://hl7.org/fhir}"
@@ -104,6 +104,7 @@ def _xml(path: Path) -> dict[str, Any]:
         from defusedxml.ElementTree import ParseError, parse  # noqa: PLC0415
     except ImportError:
         raise ReadError(f"{path}: reading FHIR XML needs: pip install 'ecgprism[formats]'") from None
+    check_xml(path)
     try:
         root = parse(path).getroot()
     except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError) as error:

@@ -7,6 +7,7 @@ A declaration comes from the caller, or from a JSON file beside the table, `reco
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ecgprism.errors import ReadError, nearest
@@ -91,12 +93,15 @@ def read_csv(path: Path, declared: Declared) -> Recording:
     if not body:
         raise ReadError(f"{path}: of no known format (an empty text)")
     delimiter = max(DELIMITERS, key=body[0].count)
-    rows = list(csv.reader(body, delimiter=delimiter))
-    names = [cell.strip() for cell in rows[0]]
+    try:
+        first, second = list(csv.reader(body[:2], delimiter=delimiter)) if len(body) > 2 else ([], [])
+    except csv.Error:
+        first, second = [], []
+    names = [cell.strip() for cell in first]
     has_names = not all(_NUMBER.match(cell) for cell in names)
-    if len(rows) < 3 or not all(_NUMBER.match(cell) for cell in rows[1]):
+    if not second or not all(_NUMBER.match(cell) for cell in second):
         raise ReadError(f"{path}: of no known format (text, and no table of numbers)")
-    values = _numbers(path, rows[1:] if has_names else rows, 2 if has_names else 1)
+    values = _values(path, body[has_names:], delimiter, 1 + has_names)
     if not has_names:
         return _unnamed(path, values, declared)
     return _named(path, names, values, declared)
@@ -161,6 +166,18 @@ def _apple(path: Path, lines: list[str], declared: Declared) -> Recording:
     details = {key: said[name] for key, name in keys.items() if said.get(name)}
     channel = Channel(lead, values[:, 0], said.get("Unit", ""), float(rate[1]))
     return assembled(path, "Apple Watch CSV", Found([channel], details=details), declared)
+
+
+def _values(path: Path, body: list[str], delimiter: str, first_line: int) -> NDArray[np.float64]:
+    """Return a table (rows, columns) as numbers: at once, or line by line to name the line that is none."""
+    try:
+        table = pd.read_csv(io.StringIO("\n".join(body)), sep=delimiter, header=None, dtype=np.float64)
+    except (ValueError, pd.errors.ParserError, OverflowError):
+        try:
+            return _numbers(path, csv.reader(body, delimiter=delimiter), first_line)
+        except csv.Error as error:
+            raise ReadError(f"{path}: no table of numbers ({error})") from None
+    return table.to_numpy()
 
 
 def _numbers(path: Path, rows: Iterable[list[str]], first_line: int) -> NDArray[np.float64]:

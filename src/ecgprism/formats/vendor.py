@@ -12,7 +12,7 @@ import numpy as np
 
 from ecgprism.errors import ReadError
 from ecgprism.formats import scp
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, demographics
+from ecgprism.formats.contract import Channel, Declared, Found, assembled, check_xml, demographics
 from ecgprism.recording import Recording
 
 HEAD = 4096  # bytes of a file that tell its format
@@ -50,6 +50,8 @@ def recognised(head: bytes) -> str | None:
 def read(path: Path, kind: str, declared: Declared) -> Recording:
     """Read a file of one of these kinds. Raises ReadError with the format and the reason."""
     title, parser, _ = KINDS[kind]
+    if kind in ("muse", "sierra", "aecg"):
+        check_xml(path)
     record = _parsed(path, title, parser)
     if kind == "scp" and record is None:
         return assembled(path, title, scp.truncated(path), declared)
