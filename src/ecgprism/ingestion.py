@@ -26,7 +26,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,8 +143,8 @@ def _prepare(source: Source, entry: Entry, rate_hz: float) -> tuple[dict[str, An
         samples = signal.shape[1]
         items = [{"span": (0, samples), "labels": entry.labels, "metadata": {}}]
         unused = list(entry.unused)
-        if isinstance(source, ItemSource):
-            found, marks = source.items(entry, recording)
+        if hasattr(source, "items"):  # isinstance() of a protocol takes as long as reading a small record
+            found, marks = cast(ItemSource, source).items(entry, recording)
             items = [vars(item) | {"span": item.within(samples, rate_hz)} for item in found]
             unused += marks
     except ReadError as error:
@@ -196,10 +196,9 @@ def prepared_signal(recording: Recording, rate_hz: float) -> NDArray[np.float32]
 
 def _extremes(signal: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lowest and the highest value of each lead (L,); infinite the wrong way round for an empty one."""
-    recorded = ~np.isnan(signal)
-    low = np.min(signal, axis=1, initial=np.inf, where=recorded)
-    high = np.max(signal, axis=1, initial=-np.inf, where=recorded)
-    return low.astype(np.float64), high.astype(np.float64)
+    low, high = np.fmin.reduce(signal, axis=1), np.fmax.reduce(signal, axis=1)  # NaN only where all of a lead is NaN
+    empty = np.isnan(low)
+    return np.where(empty, np.inf, low).astype(np.float64), np.where(empty, -np.inf, high).astype(np.float64)
 
 
 _worker: tuple[Source, float] | None = None

@@ -6,6 +6,7 @@ nothing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,13 +45,14 @@ def assess(recording: Recording) -> Quality:
     signal, rate_hz = recording.signal, recording.rate_hz
     found: dict[str, list[str]] = {flag: [] for flag in FLAGS}
     for lead, values in zip(recording.leads, signal, strict=True):
-        there = values[~np.isnan(values)]
-        if not len(there) or np.ptp(there) < FLAT_MV:
+        there = values if np.isfinite(values.sum()) else values[~np.isnan(values)]
+        low, high = (there.min(), there.max()) if len(there) else (0.0, 0.0)
+        if high - low < FLAT_MV:
             found["flat"].append(lead)
             continue
-        if _clipped(there):
+        if _clipped(there, low, high):
             found["clipped"].append(lead)
-        if len(there) < rate_hz:
+        if len(there) < rate_hz or not (_may_be_noisy(there, rate_hz) or high - low > OFF_MV / 2):
             continue
         spectrum = _spectrum(there, rate_hz)
         if _noisy(spectrum, len(there), rate_hz):
@@ -61,15 +63,29 @@ def assess(recording: Recording) -> Quality:
     return Quality(**{flag: tuple(leads) for flag, leads in found.items()}, missing=missing)
 
 
-def _clipped(values: NDArray[np.float32]) -> bool:
+def _clipped(values: NDArray[np.float32], low: float, high: float) -> bool:
     """Whether many samples in runs of three or more stand at one of the two extreme values."""
-    extremes = [values == values.max(), values == values.min()]
+    extremes = [values == high, values == low]
     if sum(map(np.count_nonzero, extremes)) <= CLIPPED_SHARE * len(values):
         return False
     stands = np.zeros(len(values), dtype=bool)
     for at in extremes:
         stands[:-2] |= at[:-2] & at[1:-1] & at[2:]
     return bool(stands.mean() > CLIPPED_SHARE)
+
+
+def _may_be_noisy(values: NDArray[np.float32], rate_hz: float) -> bool:
+    """Whether enough of the power can lie above 35 Hz, from two differences: a spectrum costs, most leads are fine.
+
+    Differencing multiplies the power at f by 4 sin^2(pi f / rate), which grows with f. If half of the power is above
+    35 Hz, so is half of that of the first difference, and the second multiplies it by at least half of that factor.
+    """
+    if rate_hz < 100:
+        return False
+    once = np.diff(values)
+    twice = np.diff(once)
+    factor = 4 * math.sin(math.pi * 35 / rate_hz) ** 2
+    return bool(np.vdot(twice, twice) > 0.45 * factor * np.vdot(once, once))
 
 
 def _spectrum(values: NDArray[np.float32], rate_hz: float) -> NDArray[np.complex64]:
