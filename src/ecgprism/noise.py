@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.fft import irfft
 
 from ecgprism.errors import ConfigError
 
@@ -118,10 +119,11 @@ def _coloured(density: Floats, channels: int, samples: int, rng: np.random.Gener
     # twice the length: the Fourier series is periodic, noise is not
     heard = np.flatnonzero(density > 1e-7 * density.max())
     heard = heard[heard > 0]
-    white = np.zeros((channels, len(density)), dtype=np.complex128)
-    drawn = rng.standard_normal((2, channels, len(heard)), dtype=np.float32)
-    white[:, heard] = np.sqrt(density[heard]) * (drawn[0] + 1j * drawn[1])
-    noise = np.fft.irfft(white, 2 * samples)[:, :samples]
+    # single precision: noise has no more to say, and takes half of the time
+    white = np.zeros((channels, len(density)), dtype=np.complex64)
+    drawn = rng.standard_normal((channels, len(heard), 2), dtype=np.float32).view(np.complex64)[:, :, 0]
+    white[:, heard] = np.sqrt(density[heard]).astype(np.float32) * drawn
+    noise = irfft(white, 2 * samples)[:, :samples].astype(np.float64)
     return np.asarray(noise / max(_rms(noise), 1e-15))
 
 

@@ -68,7 +68,8 @@ def stratified(
     chosen = np.empty(n_clusters, dtype=np.int64)
     for c in order:
         lack = wanted[:, rank[c]] / np.maximum(share, 1e-12)
-        ties = np.flatnonzero(np.isclose(lack, lack.max()))
+        most = lack.max()
+        ties = np.flatnonzero(lack >= most - 1e-8 - 1e-5 * abs(most))
         best = ties[np.argmax(wanted[ties, -1] / share[ties])]
         chosen[c] = best
         wanted[best] -= counts[c]

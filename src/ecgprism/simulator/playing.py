@@ -46,9 +46,11 @@ def add(dipole: Floats, waves: Waves, at_s: Floats, rr_s: Floats, rate_hz: float
     width_s = stretch * part[:, 1]
     # the low pass in closed form: a Gaussian filtered by a Gaussian is a wider, lower one
     seen_s = np.hypot(width_s, _FILTER_S / rate_hz)
-    shape = np.exp(-0.5 * ((after_s - stretch * part[:, 0]) / seen_s) ** 2) * (width_s / seen_s)
+    # single precision is finer than any converter, and its exponential takes a third of the time
+    away = ((after_s - stretch * part[:, 0]) / seen_s).astype(np.float32)
+    shape = np.exp(np.float32(-0.5) * away * away) * (width_s / seen_s).astype(np.float32)
     inside = (index >= 0) & (index < len(dipole))
-    np.add.at(dipole, index[inside], (shape @ part[:, 3:])[inside])
+    np.add.at(dipole, index[inside], (shape @ part[:, 3:].astype(np.float32))[inside])
 
 
 def extent(part: Part) -> Extent | None:
