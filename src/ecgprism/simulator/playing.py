@@ -50,7 +50,8 @@ def add(dipole: Floats, waves: Waves, at_s: Floats, rr_s: Floats, rate_hz: float
     away = ((after_s - stretch * part[:, 0]) / seen_s).astype(np.float32)
     shape = np.exp(np.float32(-0.5) * away * away) * (width_s / seen_s).astype(np.float32)
     inside = (index >= 0) & (index < len(dipole))
-    np.add.at(dipole, index[inside], (shape @ part[:, 3:].astype(np.float32))[inside])
+    beats = (shape @ part[:, 3:].astype(np.float32)).astype(np.float64)  # adding across precisions is slow
+    np.add.at(dipole, index[inside], beats[inside])
 
 
 def extent(part: Part) -> Extent | None:
