@@ -109,7 +109,7 @@ class Gated(Fusion):
 
 @register("fusions", "attention")
 class AttentionFusion(Fusion):
-    """Tokens of all views attend to each other beside view embeddings; a class token is the result (Devlin et al. 2019)."""
+    """Tokens and names of all views attend to each other; a class token is the result (Devlin et al. 2019)."""
 
     def __init__(
         self, views: tuple[str, ...], dim: int, heads: Count = 4, layers: Count = 1, dropout: Dropout = 0.2
