@@ -945,6 +945,8 @@ def test_a_data_set_says_what_it_is_and_what_reads_it(name: str) -> None:
     assert dataset.size_bytes > 10**7 and dataset.records > 10 and dataset.rate_hz and dataset.leads in (1, 2, 12)
     assert all(part.endswith(("/", ".zip", ".csv")) for part in dataset.parts)
     assert set(dataset.archives) <= set(dataset.parts)
+    own = {"nstdb": None, "chapman": "challenge2021", "georgia": "challenge2021", "cpsc2018": "challenge2021"}
+    assert dataset.source == own.get(name, name)
     command = dataset.ingest_command(name, f"data/{name}")
     assert (command is None) == (dataset.source is None)
     if command is not None:

@@ -35,7 +35,7 @@ class Dataset:
 
     `parts` are the folders and files of the PhysioNet project that belong to it (empty: all), `tables` come along
     whatever part the user asks for, `archives` are unpacked where they lie. `source` is the `ecgprism ingest` source
-    that reads it (None: none does), `table` what that source opens, relative to the folder.
+    that reads it (None: none does).
     """
 
     title: str
@@ -49,7 +49,6 @@ class Dataset:
     licence: str
     citation: str
     source: str | None
-    table: str = ""
     parts: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
     archives: tuple[str, ...] = ()
@@ -60,8 +59,7 @@ class Dataset:
         """Return the command that reads the fetched folder into a corpus; None where no source does."""
         if self.source is None:
             return None
-        root = f"{folder}/{self.table}" if self.table else f"{folder}"
-        return f"ecgprism ingest {self.source} {root} --out corpora/{name}"
+        return f"ecgprism ingest {self.source} {folder} --out corpora/{name}"
 
     def notice(self, name: str) -> str:
         """Return what the user is told before the data come."""
@@ -100,8 +98,7 @@ def _challenge_part(title: str, records: int, size_bytes: int, folder: str, orig
     """Return one of the data sets that make up the training set of the 2021 challenge."""
     return Dataset(
         title, "challenge-2021", "1.0.3", size_bytes, records, 12, (500,), SNOMED, CC_BY, f"{origin} {CHALLENGE_2021}",
-        "manifest", table="manifest.csv", parts=(f"training/{folder}/",),
-        note=f"write manifest.csv (path, labels) from the #Dx lines of the headers first{note}",
+        "challenge2021", parts=(f"training/{folder}/",), note=note,
     )  # fmt: skip
 
 
@@ -129,7 +126,7 @@ DATASETS: dict[str, Dataset] = {
         "about 110,000 annotated beats, rhythm changes", ODC_BY,
         "Moody GB, Mark RG. The impact of the MIT-BIH Arrhythmia Database. IEEE Engineering in Medicine and Biology "
         "20(3), 45-50 (2001). doi:10.1109/51.932724; data: doi:10.13026/C2F305.",
-        None, note="beats, not recordings, are labelled",
+        "mitbih", note="beats, not recordings, are labelled",
     ),
     "nstdb": Dataset(
         "MIT-BIH Noise Stress Test Database", "nstdb", "1.0.0", 50 * MB, 15, 2, (360,),
@@ -144,20 +141,19 @@ DATASETS: dict[str, Dataset] = {
         "Kalyakulina AI, Yusipov II, Moskalenko VA, Nikolskiy AV, Kosonogov KA, Osipov GV, Zolotykh NY, Ivanchenko MV. "
         "LUDB: a new open-access validation tool for electrocardiogram delineation algorithms. IEEE Access 8, "
         "186181-186190 (2020). doi:10.1109/ACCESS.2020.3029211; data: doi:10.13026/eegm-h675.",
-        "manifest", table="manifest.csv", note="write manifest.csv (path, labels) from ludb.csv first",
+        "ludb",
     ),
     "challenge2021": Dataset(
         "Will Two Do? Varying Dimensions in Electrocardiography: the PhysioNet/CinC Challenge 2021", "challenge-2021",
-        "1.0.3", 11 * GB, 88_253, 12, (257, 500, 1000), SNOMED, CC_BY, CHALLENGE_2021, "manifest",
-        table="manifest.csv", parts=("training/",),
-        note="the training sets of seven sources, PTB-XL among them; write manifest.csv (path, labels) first",
+        "1.0.3", 11 * GB, 88_253, 12, (257, 500, 1000), SNOMED, CC_BY, CHALLENGE_2021, "challenge2021",
+        parts=("training/",), note="the training sets of seven sources, PTB-XL among them",
     ),
     "chapman": _challenge_part(
         "Chapman University and Shaoxing People's Hospital, as in the 2021 challenge", 10_247, 1_250 * MB,
         "chapman_shaoxing",
         "Zheng J, Zhang J, Danioko S, Yao H, Guo H, Rakovski C. A 12-lead electrocardiogram database for arrhythmia "
         "research covering more than 10,000 patients. Scientific Data 7, 48 (2020). doi:10.1038/s41597-020-0386-x.",
-        "; the original, with Ningbo, is ecg-arrhythmia 1.0.0 on PhysioNet (45,152 records)",
+        "the original, with Ningbo, is ecg-arrhythmia 1.0.0 on PhysioNet (45,152 records)",
     ),
     "georgia": _challenge_part(
         "Georgia 12-lead ECG Challenge Database (Emory University)", 10_344, 1_250 * MB, "georgia",

@@ -216,8 +216,9 @@ class Bottleneck(Fusion):
             x[view] = torch.where(held, normed, self.absent[v].to(normed.dtype))
         shared = self.shared.expand(b, s, -1)
         for layer in self.layers:
+            assert isinstance(layer, nn.ModuleDict)
             told = []
-            for view, attention in layer.items():  # type: ignore[operator]
+            for view, attention in layer.items():
                 both = torch.cat([shared, x[view]], dim=1)
                 both = attention(both, both.new_ones(both.shape[:2], dtype=torch.bool))
                 told.append(both[:, :s])

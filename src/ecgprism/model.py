@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +20,7 @@ from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.files import whole
 from ecgprism.registry import check_options, find
 from ecgprism.sources.contract import Task
+from ecgprism.views.contract import View
 
 FORMAT_VERSION = 1
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -113,7 +114,7 @@ class PrismModel(nn.Module):
 
     def present(self, batch: Batch) -> Tensor:
         """Return bool (B, V): which views each record has."""
-        return torch.stack([view.present(batch) for view in self.views.values()], dim=1)  # type: ignore[operator]
+        return torch.stack([cast(View, view).present(batch) for view in self.views.values()], dim=1)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return calibrated probabilities (B, K) of logits (B, K)."""

@@ -24,10 +24,12 @@ import lightning as pl
 import numpy as np
 import torch
 import yaml
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from ecgprism.augmentation import augment
@@ -369,7 +371,8 @@ class Fitting(pl.LightningModule):
         assert isinstance(model, PrismModel)
         scores = score(model, self.validation)
         schedule = self.lr_schedulers()
-        row: dict[str, float] = {"epoch": self.epoch + 1, "lr": float(schedule.get_last_lr()[0])}  # type: ignore[union-attr]
+        assert isinstance(schedule, LRScheduler)
+        row: dict[str, float] = {"epoch": self.epoch + 1, "lr": float(schedule.get_last_lr()[0])}
         row |= {name: float(total) / self.seen for name, total in self.sums.items()}
         row |= self._validated(scores)
         self.history.append(row)
@@ -387,8 +390,9 @@ class Fitting(pl.LightningModule):
             model.save(self.out)
         self.stopped = self.epoch + 1 - self.best_epoch >= self.options.patience
         self._save_last()
+        assert isinstance(self.logger, TensorBoardLogger)
         for name, number in row.items():
-            self.logger.experiment.add_scalar(name, number, self.epoch + 1)  # type: ignore[union-attr]
+            self.logger.experiment.add_scalar(name, number, self.epoch + 1)
         self.watch.epoch(row, improved)
         self._say_what_matters(row)
         if self.stopped:
@@ -441,12 +445,14 @@ class Fitting(pl.LightningModule):
     def _save_last(self) -> None:
         """Write the whole state of the training, then the history; what a resumed run reads is written in one piece."""
         optimizer, schedule = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer)
+        assert isinstance(schedule, LRScheduler)
         state = {
             "epoch": self.epoch + 1,
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
-            "optimizer": optimizer.state_dict(),  # type: ignore[union-attr]
-            "schedule": schedule.state_dict(),  # type: ignore[union-attr]
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
             "history": self.history,
             "best": self.best,
             "best_epoch": self.best_epoch,

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,9 @@ def test_wfdb_equals_the_wfdb_package(name: str) -> None:
         ("edf/test_generator_2.edf", "EDF", (1, 120_000), 200, {"lead_aliases": {"ECG": "I"}}),
     ],
 )
-def test_every_format_is_read(path: str, form: str, shape: tuple[int, int], rate_hz: float, given: dict) -> None:  # type: ignore[type-arg]
+def test_every_format_is_read(
+    path: str, form: str, shape: tuple[int, int], rate_hz: float, given: dict[str, Any]
+) -> None:
     began = time.perf_counter()
     read = ep.read(FORMATS / path, **given)
     assert (read.format, read.signal.shape, read.rate_hz) == (form, shape, rate_hz)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -27,12 +28,13 @@ def main() -> None:
         status = INTERRUPTED
     except Exception as error:
         # the parser's own errors: their class lives in click or, in some releases, in typer's copy of it
-        if not hasattr(error, "format_message"):
+        wrong_use: Any = error
+        if not hasattr(wrong_use, "format_message"):
             raise
         if "NoArgsIsHelp" in type(error).__name__:
-            error.show()  # type: ignore[attr-defined]
+            wrong_use.show()
             sys.exit(USER_ERROR)
-        fail(error.format_message(), USER_ERROR)
+        fail(wrong_use.format_message(), USER_ERROR)
     if status == INTERRUPTED:  # typer turns Ctrl-C inside a command into this status
         fail("interrupted; run the same command again to go on (train: with --resume)", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)

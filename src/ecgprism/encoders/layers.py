@@ -66,9 +66,9 @@ class ConvBlock(nn.Module):
     ) -> None:
         """`kernel` (odd) and `stride` per axis, time last."""
         super().__init__()
-        convolution = nn.Conv1d if len(kernel) == 1 else nn.Conv2d
+        convolution: type[nn.Module] = nn.Conv1d if len(kernel) == 1 else nn.Conv2d
         padding = tuple(k // 2 for k in kernel)
-        self.conv = convolution(inputs, outputs, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+        self.conv = convolution(inputs, outputs, kernel, stride, padding, bias=False)
         self.norm = MaskedBatchNorm(outputs)
         self.stride, self.relu = stride[-1], relu
 

@@ -143,11 +143,12 @@ def _kind(path: Path) -> str:
     head = _head(path)
     if not head:
         raise ReadError(f"{path}: an empty file")
+    root = vendor.xml_root(head)
     tests = (
         ("archive", archive.recognised(head)), ("edf", edf.recognised(head)), ("ishne", ishne.recognised(head)),
         ("atc", head.startswith(alivecor.MAGIC)), ("npy", head.startswith(table.NPY_MAGIC)),
-        (vendor.recognised(head), True),
-        ("fhir", vendor.xml_root(head) == "Observation" or (head.lstrip()[:1] == b"{" and b'"resourceType"' in head)),
+        (vendor.recognised(head, root), True),
+        ("fhir", root == "Observation" or (head.lstrip()[:1] == b"{" and b'"resourceType"' in head)),
         ("wfdb", wfdb.header_path(path).is_file() and path.suffix in (".dat", ".mat")),
         ("wfdb", b"," not in head[:200] and bool(_HEADER.match(head))),
     )  # fmt: skip

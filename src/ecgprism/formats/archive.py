@@ -11,8 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from ecgprism.errors import ReadError, nearest
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
 
 SEPARATOR = "::"
 MAX_MEMBERS = 200_000
@@ -72,13 +76,13 @@ class _Budget:
         self.path, self.left = path, min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * path.stat().st_size))
         self.members = 0
 
-    def copy(self, source: object, target: Path) -> None:
+    def copy(self, source: SupportsRead[bytes], target: Path) -> None:
         self.members += 1
         if self.members > MAX_MEMBERS:
             raise ReadError(f"{self.path}: more than {MAX_MEMBERS} files in it")
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file:
-            while block := source.read(_BLOCK):  # type: ignore[attr-defined]
+            while block := source.read(_BLOCK):
                 self.left -= len(block)
                 if self.left < 0:
                     raise ReadError(f"{self.path}: unpacks to more than {MAX_RATIO} times its size: not opened")

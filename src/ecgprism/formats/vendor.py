@@ -31,20 +31,20 @@ def xml_root(head: bytes) -> str:
     return match[1] if match else ""
 
 
-#: name -> (title, parser of ecgdatakit, test of the first bytes)
-KINDS: dict[str, tuple[str, str, Callable[[bytes], bool]]] = {
-    "dicom": ("DICOM", "DICOMWaveformParser", lambda head: head[128:132] == b"DICM"),
-    "scp": ("SCP-ECG", "SCPECGParser", lambda head: head[16:22] == b"SCPECG"),
-    "mfer": ("MFER", "MFERParser", lambda head: head[:1] == b"@" and b"MFR " in head[:8]),
-    "muse": ("GE MUSE XML", "GEMuseXMLParser", lambda head: xml_root(head) == "RestingECG"),
-    "sierra": ("Philips Sierra XML", "SierraXMLParser", lambda head: xml_root(head) == "restingecgdata"),
-    "aecg": ("HL7 aECG", "HL7aECGParser", lambda head: xml_root(head) == "AnnotatedECG"),
+#: name -> (title, parser of ecgdatakit, test of the first bytes and of the root element that they show)
+KINDS: dict[str, tuple[str, str, Callable[[bytes, str], bool]]] = {
+    "dicom": ("DICOM", "DICOMWaveformParser", lambda head, root: head[128:132] == b"DICM"),
+    "scp": ("SCP-ECG", "SCPECGParser", lambda head, root: head[16:22] == b"SCPECG"),
+    "mfer": ("MFER", "MFERParser", lambda head, root: head[:1] == b"@" and b"MFR " in head[:8]),
+    "muse": ("GE MUSE XML", "GEMuseXMLParser", lambda head, root: root == "RestingECG"),
+    "sierra": ("Philips Sierra XML", "SierraXMLParser", lambda head, root: root == "restingecgdata"),
+    "aecg": ("HL7 aECG", "HL7aECGParser", lambda head, root: root == "AnnotatedECG"),
 }
 
 
-def recognised(head: bytes) -> str | None:
-    """Return the name of the format that the first bytes of a file show, or None."""
-    return next((name for name, (_, _, test) in KINDS.items() if test(head)), None)
+def recognised(head: bytes, root: str) -> str | None:
+    """Return the name of the format that the first bytes of a file and their root element show, or None."""
+    return next((name for name, (_, _, test) in KINDS.items() if test(head, root)), None)
 
 
 def read(path: Path, kind: str, declared: Declared) -> Recording:
