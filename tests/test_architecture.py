@@ -31,8 +31,8 @@ ORDER = [
     *("recording", "formats", "conversion", "anonymisation", "quality", "noise", "simulator", "sources"),
     *("datasets", "fetching", "splits", "corpus", "ingestion", "synthesis"),
     *("batch", "views", "augmentation", "encoders", "fusion", "model"),
-    *("metrics", "inference", "training", "evaluation", "prediction"),
-    *("plots", "console", "demo", "cli", "__main__"),
+    *("metrics", "inference", "preparation", "balance", "training", "evaluation", "prediction"),
+    *("ledger", "comparison", "robustness", "plots", "console", "demo", "cli", "__main__"),
 ]
 FOLDERS = {
     "ecgprism.formats": ("contract", "wfdb", "scp", "vendor", "edf", "ishne", "alivecor", "table", "fhir", "archive"),

@@ -65,8 +65,15 @@ class Augment(_Section):
         return value
 
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Train(_Section):
-    """How to train."""
+    """How to train.
+
+    `view_dropout` is the share of views hidden from the fusion, or [first epoch, last epoch], linear between them.
+    `balance` keeps the fastest view from starving the others; `modulation` is how hard `ogm_ge` brakes it.
+    """
 
     epochs: Annotated[int, Field(gt=0)] = 30
     batch_size: Annotated[int, Field(gt=0)] = 64
@@ -77,7 +84,9 @@ class Train(_Section):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     class_weights: Literal["none", "balanced"] = "none"
     auxiliary: Annotated[float, Field(ge=0)] = 0.3
-    view_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    view_dropout: Share | tuple[Share, Share] = 0.1
+    balance: Literal["none", "ogm_ge", "blend"] = "none"
+    modulation: Annotated[float, Field(gt=0)] = 0.3
     monitor: Literal["macro_auroc", "macro_f1", "loss"] = "macro_auroc"
     patience: Annotated[int, Field(gt=0)] = 10
     precision: Literal["auto", "32", "bf16"] = "auto"
@@ -85,19 +94,29 @@ class Train(_Section):
 
 
 class Config(_Section):
-    """A training run, whole."""
+    """A training run, whole. `fold` k/n makes part k of n of the corpus, by patient, the test split."""
 
     corpus: Path
     task: str | None = None
     window_s: Annotated[float, Field(gt=0)] = 10.0
     leads: list[str] | None = None
     classes: list[str] | None = None
+    fold: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None
     views: Annotated[dict[str, Branch], Field(min_length=1)]
     fusion: Component = Component(name="concat")
     dim: Annotated[int, Field(gt=0)] = 128
     aggregate: Literal["mean", "max"] = "mean"
     augment: Augment = Augment()
     train: Train = Train()
+
+    @field_validator("fold")
+    @classmethod
+    def _one_of_several(cls, value: str | None) -> str | None:
+        if value is not None:
+            k, of = map(int, value.split("/"))
+            if of < 2 or k > of:
+                raise ValueError("expected a part of a cross-validation, such as 1/5")
+        return value
 
     def plain(self) -> dict[str, Any]:
         """Return the whole configuration, defaults filled in, as YAML holds it."""

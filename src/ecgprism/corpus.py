@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,14 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ecgprism import splits
 from ecgprism.errors import EcgprismError, nearest
 from ecgprism.quality import FLAGS
 from ecgprism.recording import LEADS
 from ecgprism.sources.contract import Task
-from ecgprism.splits import SPLITS, refuse_leaks
+from ecgprism.splits import SPLITS
 
 FORMAT_VERSION = 1
 NOT_RECORDED = -32768
+NO_SPLIT = ""
 SIGNALS, RECORDS, ITEMS, META, REJECTED = (
     "signals.i16", "records.parquet", "items.parquet", "corpus.json", "rejected.csv",
 )  # fmt: skip
@@ -186,10 +189,30 @@ class Corpus:
             flagged |= (self.records[QUALITY_PREFIX + flag] != "").to_numpy(bool)
         return flagged
 
+    def folded(self, task: str, fold: str) -> Corpus:
+        """Return the same corpus with the splits of part k/n of a cross-validation by patient over a task's items.
+
+        Records without a label of the task are in no split. Raises EcgprismError for more parts than patients.
+        """
+        k, of = map(int, fold.split("/"))
+        examples = self.select(task)
+        if len(np.unique(examples.cluster)) < 2 * of:
+            raise EcgprismError(f"{self.path}: fewer than {2 * of} patients have a label of task {task}: no {of} folds")
+        record, first = np.unique(examples.record, return_index=True)
+        target = np.zeros((len(record), examples.target.shape[1]), dtype=bool)
+        np.logical_or.at(target, np.searchsorted(record, examples.record), examples.target)
+        cluster = np.unique(examples.cluster[first], return_inverse=True)[1]
+        split = np.full(len(self.records), NO_SPLIT, dtype=object)
+        split[record] = splits.fold(cluster, target, k, of)
+        other = copy.copy(self)
+        other.records = self.records.assign(split=split)
+        other.__dict__.pop("fingerprint", None)
+        return other
+
     def refuse_leaks(self) -> None:
         """Raise EcgprismError if one patient or one identical waveform stands in two splits."""
-        table = self.records
-        refuse_leaks(
+        table = self.records[self.records["split"] != NO_SPLIT]
+        splits.refuse_leaks(
             table["split"].tolist(),
             table["record_id"].tolist(),
             table["patient_id"].tolist(),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ecgprism import metrics
 from ecgprism.batch import CorpusAssembler
-from ecgprism.config import read_config
+from ecgprism.config import Config, read_config
 from ecgprism.corpus import Corpus, Examples
 from ecgprism.errors import EcgprismError
 from ecgprism.files import whole
@@ -26,7 +26,6 @@ from ecgprism.training import CONFIG
 
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
 PER_CLASS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "ppv")
-CINC2017_CLASSES = {"N", "A", "O"}
 
 RULES = {
     "decision, multiclass": "the class of highest probability",
@@ -78,7 +77,8 @@ def evaluate(
     model = PrismModel.load(run)
     config = read_config(run / CONFIG)
     external = corpus is not None
-    tested = corpus if isinstance(corpus, Corpus) else Corpus(corpus or config.corpus)
+    given = Corpus(corpus) if isinstance(corpus, str | Path) else corpus
+    tested = given or trained_on(config)
     own = tested.fingerprint == model.card.fingerprint
     if not external and not own:
         raise EcgprismError(
@@ -93,7 +93,7 @@ def evaluate(
     if own and split != "test":
         notes.append(f"split {split} of the run's own corpus holds records that training or selection has seen")
     if not own:
-        notes += _seen_in_training(config.corpus, model, tested)
+        notes += _seen_in_training(config, model, tested)
     examples = tested.select(_task(model, tested, own), SPLITS if split == "all" else (split,), model.task.classes)
     examples = examples.first(first or len(examples))
     if not len(examples):
@@ -114,7 +114,7 @@ def evaluate(
         "notes": notes,
         **measure(model, examples, scores.probabilities, resamples, seed),
     }
-    predictions = _predictions(tested, examples, model, scores.probabilities)
+    predictions = as_table(tested, examples, model.task.classes, scores.probabilities)
     folder = Path(out) if out is not None else run
     folder.mkdir(parents=True, exist_ok=True)
     with whole(folder / PREDICTIONS) as path:
@@ -133,22 +133,20 @@ def measure(
     decided = metrics.decide(probabilities, kind, thresholds)
 
     def statistic(weights: NDArray[np.floating[Any]] | None) -> Mapping[str, NDArray[np.floating[Any]]]:
+        out = metrics.essentials(target, probabilities, decided, classes, weights)
         counted = metrics.rates(target, decided, weights)
-        by_class = {
-            "auroc": metrics.auroc(target, probabilities, weights),
+        more = {
             "auprc": metrics.auprc(target, probabilities, weights),
-            **{name: getattr(counted, name) for name in PER_CLASS[2:]},
+            **{name: getattr(counted, name) for name in PER_CLASS[3:]},
         }
-        out = {f"macro_{name}": metrics.macro(values) for name, values in by_class.items()}
-        out |= {
-            "accuracy": metrics.accuracy(target, decided, weights),
+        out |= {f"macro_{name}": metrics.macro(values) for name, values in more.items()}
+        return {
+            **out,
+            **more,
             "fmax": metrics.fmax(target, probabilities, weights),
             "brier": metrics.brier(target, probabilities, weights, kind=kind),
             "ece": metrics.ece(target, probabilities, weights, kind=kind),
         }
-        if kind == "multiclass" and set(classes) >= CINC2017_CLASSES:
-            out["cinc2017_f1"] = metrics.cinc2017_f1(counted.f1, classes)
-        return out | by_class
 
     intervals = metrics.bootstrap(statistic, examples.cluster, resamples, seed)
     report: dict[str, Any] = {
@@ -199,10 +197,16 @@ def _fit_to(model: PrismModel, corpus: Corpus, own: bool) -> list[str]:
     return [f"leads not in this corpus, masked: {', '.join(missing)}"] if missing else []
 
 
-def _seen_in_training(own: Path, model: PrismModel, corpus: Corpus) -> list[str]:
+def trained_on(config: Config) -> Corpus:
+    """Return the corpus of a run, with the splits that it was trained on."""
+    corpus = Corpus(config.corpus)
+    return corpus if config.fold is None else corpus.folded(corpus.task(config.task)[0], config.fold)
+
+
+def _seen_in_training(own: Config, model: PrismModel, corpus: Corpus) -> list[str]:
     """Return a note when waveforms of the run's own corpus stand in the other one."""
     try:
-        trained = Corpus(own)
+        trained = trained_on(own)
     except EcgprismError:
         return ["the run's own corpus is gone: overlap with it was not checked"]
     if trained.fingerprint != model.card.fingerprint:
@@ -223,18 +227,20 @@ def _counts(corpus: Corpus, examples: Examples, model: PrismModel) -> dict[str, 
     }
 
 
-def _predictions(
-    corpus: Corpus, examples: Examples, model: PrismModel, probabilities: NDArray[np.float64]
+def as_table(
+    corpus: Corpus, examples: Examples, classes: Sequence[str], probabilities: NDArray[np.float64]
 ) -> pd.DataFrame:
+    """Return one row per item: record, patient, cluster of patients, split, target and probability by class."""
     records = corpus.records.iloc[examples.record]
     table: dict[str, Sequence[Any] | NDArray[Any]] = {
         "record_id": records["record_id"].to_numpy(),
         "patient_id": records["patient_id"].to_numpy(),
+        "cluster": examples.cluster,
         "split": records["split"].to_numpy(),
         "start": examples.start,
     }
-    for k, name in enumerate(model.task.classes):
+    for k, name in enumerate(classes):
         table[f"target_{name}"] = examples.target[:, k]
-    for k, name in enumerate(model.task.classes):
+    for k, name in enumerate(classes):
         table[f"p_{name}"] = probabilities[:, k]
     return pd.DataFrame(table)

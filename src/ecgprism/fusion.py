@@ -24,6 +24,23 @@ class Fusion(nn.Module):
         """Return (B, D) of tokens (B, N, D) by view and presence bool (B, V), columns in the order of the views."""
         raise NotImplementedError
 
+    def head(self, dim: int, classes: int) -> Head:
+        """Return what turns the fused vector (B, D) into logits (B, K)."""
+        return Head(dim, classes)
+
+
+class Head(nn.Module):
+    """One linear layer on the fused vector."""
+
+    def __init__(self, dim: int, classes: int) -> None:
+        """`dim` is the size of the fused vector."""
+        super().__init__()
+        self.layer = nn.Linear(dim, classes)
+
+    def forward(self, fused: Tensor, own: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Return logits (B, K); `own` has those of each view's own head (B, K), `present` is bool (B, V)."""
+        return self.layer(fused)
+
 
 class Embeddings(nn.Module):
     """Each view's pooled and normalised tokens; a missing view is a learned vector of its own."""
@@ -165,26 +182,39 @@ class Film(Fusion):
 
 @register("fusions", "late")
 class Late(Fusion):
-    """Weighted mean of the views' embeddings, learned per feature: no view's evidence meets another's before the head.
-
-    With the linear head behind it this is a weighted sum of the views' own logits, class by class (stacking after
-    Wolpert 1992).
-    """
+    """Learned weights per class over the views' own logits (stacking: Wolpert 1992); nothing else is shared."""
 
     def __init__(self, views: tuple[str, ...], dim: int) -> None:
-        """One map and one weight per view and feature."""
+        """Nothing is learned before the logits."""
         super().__init__()
-        self.embeddings = Embeddings(views, dim)
-        self.own = nn.ModuleDict({view: nn.Linear(dim, dim) for view in views})
-        self.weights = nn.Parameter(torch.zeros(len(views), dim))
+        self.views = views
 
     def forward(self, tokens: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Return (B, D)."""
-        each = self.embeddings(tokens, present)
-        values = torch.stack([layer(each[:, v]) for v, layer in enumerate(self.own.values())], dim=1)
-        there = present | ~present.any(dim=1, keepdim=True)
-        weights = self.weights.expand_as(values).masked_fill(~there[:, :, None], float("-inf")).softmax(dim=1)
-        return (weights * values).sum(dim=1)
+        """Return (B, D), the mean of the present views, as an embedding: no decision is made of it."""
+        held = [torch.where(present[:, v, None], tokens[view].mean(dim=1), 0.0) for v, view in enumerate(self.views)]
+        return torch.stack(held).sum(dim=0) / present.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def head(self, dim: int, classes: int) -> Head:
+        """Return the weights over the views' own heads; a single view has none beside the fused one."""
+        return WeightedLogits(self.views, dim, classes) if len(self.views) > 1 else Head(dim, classes)
+
+
+class WeightedLogits(Head):
+    """Weighted mean of the present views' logits, class by class; a record without any view gets learned logits."""
+
+    def __init__(self, views: tuple[str, ...], dim: int, classes: int) -> None:
+        """Begin with equal weights."""
+        nn.Module.__init__(self)
+        self.views = views
+        self.weights = nn.Parameter(torch.zeros(len(views), classes))
+        self.nothing = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, fused: Tensor, own: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Return logits (B, K)."""
+        there = present[:, :, None]
+        logits = torch.where(there, torch.stack([own[view] for view in self.views], dim=1), 0.0)
+        weights = self.weights.expand_as(logits).masked_fill(~there, -1e9).softmax(dim=1)
+        return torch.where(present.any(dim=1, keepdim=True), (weights * logits).sum(dim=1), self.nothing)
 
 
 @register("fusions", "bottleneck")

@@ -120,6 +120,25 @@ def cinc2017_f1(f1_per_class: Floats, classes: tuple[str, ...]) -> Floats:
     return macro(np.asarray(f1_per_class)[..., [classes.index(name) for name in ("N", "A", "O")]])
 
 
+def essentials(
+    target: Bools, score: Floats, decided: Bools, classes: tuple[str, ...], weights: Floats | None = None
+) -> dict[str, Floats]:
+    """What two models are compared by: `auroc` and `f1` per class, their macro means, accuracy; with N, A and O the
+    challenge's F1. Values are () and (K,), or (R,) and (R, K).
+    """
+    per_class = {"auroc": auroc(target, score, weights), "f1": rates(target, decided, weights).f1}
+    out = {f"macro_{name}": macro(values) for name, values in per_class.items()}
+    out["accuracy"] = accuracy(target, decided, weights)
+    if primary(classes) == "cinc2017_f1":
+        out["cinc2017_f1"] = cinc2017_f1(per_class["f1"], classes)
+    return out | per_class
+
+
+def primary(classes: tuple[str, ...]) -> str:
+    """Return the name of the essential that models of these classes are judged by."""
+    return "cinc2017_f1" if set(classes) >= {"N", "A", "O"} else "macro_auroc"
+
+
 def fmax(target: Bools, score: Floats, weights: Floats | None = None, thresholds: int = 101) -> Floats:
     """Sample-centric Fmax, () or (R,): the best F1 of mean precision and mean recall over one common threshold.
 
@@ -230,6 +249,7 @@ class Interval:
     """A value with its bootstrap interval; fields are () for one quantity, (K,) for one per class (`interval[k]`).
 
     `defined` counts the resamples in which the quantity exists, out of `resamples`; only these make `low` and `high`.
+    `p` is two-sided against zero, by the share of resamples beyond it: it means something for a difference.
     """
 
     value: Floats
@@ -237,6 +257,7 @@ class Interval:
     high: Floats
     defined: NDArray[np.int64]
     resamples: int
+    p: Floats
 
     @property
     def shaky(self) -> Bools:
@@ -245,7 +266,7 @@ class Interval:
 
     def __getitem__(self, k: int) -> Interval:
         """Return the interval of class `k`."""
-        return Interval(self.value[k], self.low[k], self.high[k], self.defined[k], self.resamples)
+        return Interval(self.value[k], self.low[k], self.high[k], self.defined[k], self.resamples, self.p[k])
 
     def __iter__(self) -> Iterator[Interval]:
         """Yield the interval of each class."""
@@ -267,17 +288,22 @@ def bootstrap(
     """
     point = statistic(None)
     blocks = [statistic(weights) for weights in cluster_weights(clusters, resamples, seed)]
+    return {
+        name: interval(value, np.concatenate([block[name] for block in blocks]), level) for name, value in point.items()
+    }
+
+
+def interval(value: Floats, drawn: Floats, level: float = 0.95) -> Interval:
+    """Return the percentile interval of a value, () or (K,), from its resamples, (R,) or (R, K)."""
     tails = [(1 - level) / 2, (1 + level) / 2]
-    result = {}
-    for name, value in point.items():
-        drawn = np.concatenate([block[name] for block in blocks])
-        shape = drawn.shape[1:]
-        kept = [column[~np.isnan(column)] for column in drawn.reshape(resamples, -1).T]
-        bounds = np.array([np.quantile(column, tails) if column.size else (np.nan, np.nan) for column in kept])
-        low, high = (bound.reshape(shape)[()] for bound in bounds.T)
-        defined = np.array([column.size for column in kept]).reshape(shape)[()]
-        result[name] = Interval(np.asarray(value)[()], low, high, defined, resamples)
-    return result
+    shape = drawn.shape[1:]
+    kept = [column[~np.isnan(column)] for column in drawn.reshape(len(drawn), -1).T]
+    bounds = np.array([np.quantile(column, tails) if column.size else (np.nan, np.nan) for column in kept])
+    # twice the smaller tail beyond zero, never 0: the point itself counts as one more resample
+    p = [(2 * min((column <= 0).sum(), (column >= 0).sum()) + 1) / (column.size + 1) for column in kept]
+    low, high = (bound.reshape(shape)[()] for bound in bounds.T)
+    defined = np.array([column.size for column in kept]).reshape(shape)[()]
+    return Interval(np.asarray(value)[()], low, high, defined, len(drawn), np.minimum(p, 1.0).reshape(shape)[()])
 
 
 def _checked(target: Bools, other: Floats | Bools, weights: Floats | None) -> tuple[Bools, Any, NDArray[np.float64]]:

@@ -87,7 +87,7 @@ class PrismModel(nn.Module):
             encoder = _build("encoders", branch.encoder, at, (view.shape, dim))
             self.views[name], self.encoders[name] = view, encoder
         self.fusion = _build("fusions", self.fusion_component, "fusion", (tuple(self.branches), dim))
-        self.head = nn.Linear(dim, len(task.classes))
+        self.head = self.fusion.head(dim, len(task.classes))
         # With a single view its own head would be a second opinion on the same embedding.
         own = self.branches if len(self.branches) > 1 else ()
         self.view_heads = nn.ModuleDict({name: nn.Linear(dim, len(task.classes)) for name in own})
@@ -99,15 +99,21 @@ class PrismModel(nn.Module):
 
     def forward(self, batch: Batch, keep: Tensor | None = None) -> Output:
         """Return logits and embeddings; `keep` bool (B, V) hides views that are there (view dropout, ablation)."""
-        tokens: dict[str, Tensor] = {}
-        for name, view in self.views.items():
-            tokens[name] = self.encoders[name](view(batch))
-        present = self.present(batch)
-        fused = self.fusion(tokens, present if keep is None else present & keep)
+        return self.decide(self.encode(batch), self.present(batch), keep)
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return tokens (B, N, D) by view."""
+        return {name: self.encoders[name](view(batch)) for name, view in self.views.items()}
+
+    def decide(self, tokens: Mapping[str, Tensor], present: Tensor, keep: Tensor | None = None) -> Output:
+        """Return logits and embeddings of tokens (B, N, D); `present` and `keep` are bool (B, V)."""
+        seen = present if keep is None else present & keep
+        fused = self.fusion(tokens, seen)
         embeddings = {name: token.mean(dim=1) for name, token in tokens.items()}
+        own = {name: head(embeddings[name]) for name, head in self.view_heads.items()}
         return Output(
-            fused=self.head(fused).float(),
-            views={name: head(embeddings[name]).float() for name, head in self.view_heads.items()},
+            fused=self.head(fused, own, seen).float(),
+            views={name: logits.float() for name, logits in own.items()},
             present=present,
             embeddings={"fused": fused, **embeddings},
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import wrap
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -105,3 +107,34 @@ def draw_sheet(recording: Recording, path: str | Path, title: str = "") -> None:
     axes.grid(which="major", color=GRID, linewidth=0.4)
     axes.set(ylim=(-ROW_MV * 3 - 1.6, 2.2), xlim=(0, SHOWN_S), title=title)
     figure.savefig(path, dpi=70)
+
+
+def draw_ledger(report: Mapping[str, Any], path: str | Path) -> None:
+    """Draw a ledger into a PNG: every model with its interval, the paired differences, each view's Shapley value."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    metric = report["metric"]
+    panels: list[tuple[str, dict[str, Mapping[str, Any]], bool]] = [
+        (metric, {name: entry["metrics"][metric] for name, entry in report["models"].items()}, False),
+        (f"difference of {metric}",
+         {name: entry["metrics"][metric] for name, entry in report["differences"].items()}, True),
+        (f"Shapley value, {metric}", {view: entry[metric] for view, entry in report["shapley"].items()}, True),
+    ]  # fmt: skip
+    heights = [len(rows) + 1.5 for _, rows, _ in panels]
+    figure = Figure(figsize=(9, 0.32 * sum(heights) + 0.8), layout="constrained")
+    figure.suptitle("\n".join(wrap(report["verdict"], 105)), fontsize=9)
+    for axes, (label, rows, around_zero) in zip(figure.subplots(3, 1, height_ratios=heights), panels, strict=True):
+        if around_zero:
+            axes.axvline(0, color=INK, linewidth=0.6)
+        for place, entry in enumerate(rows.values()):
+            if entry["value"] is None or entry["low"] is None:
+                continue
+            clear = around_zero and (entry["low"] > 0 or entry["high"] < 0)
+            colour = INK if clear or not around_zero else "#8a8a8a"
+            axes.plot([entry["low"], entry["high"]], [-place, -place], color=colour, linewidth=2, solid_capstyle="butt")
+            axes.plot([entry["value"]], [-place], marker="o", markersize=4, color=colour)
+        axes.set(yticks=[-place for place in range(len(rows))], yticklabels=list(rows), ylim=(0.6 - len(rows), 0.6))
+        axes.set_xlabel(f"{label}, 95% interval", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(axis="x", color=GRID, linewidth=0.5)
+    figure.savefig(path, dpi=110)

@@ -106,6 +106,19 @@ def assign(
     return Assignment(split, rule)
 
 
+def fold(cluster: NDArray[np.int64], target: NDArray[np.bool_], k: int, of: int, seed: int = 0) -> list[str]:
+    """Return the split of every record in part `k` (from 1) of a cross-validation by patient.
+
+    Part k is test; a patient-wise tenth of the others is validation. Every class is shared out over the parts.
+    """
+    part = np.array(stratified(cluster, target, {str(i): 1.0 for i in range(1, of + 1)}, seed))
+    split = np.where(part == str(k), "test", "train").astype(object)
+    rest = np.flatnonzero(split == "train")
+    local = np.unique(cluster[rest], return_inverse=True)[1]
+    split[rest] = stratified(local, target[rest], {"train": 0.9, "val": 0.1}, seed + k)
+    return split.tolist()
+
+
 def refuse_leaks(
     split: Sequence[str], record_ids: Sequence[str], patient_ids: Sequence[str | None], hashes: Sequence[str]
 ) -> None:

@@ -15,7 +15,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,36 +27,26 @@ import yaml
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
+from ecgprism import balance
 from ecgprism.augmentation import augment
-from ecgprism.batch import Batch, CorpusAssembler, InputSpec, MetadataSchema, TrainingBatches
+from ecgprism.batch import Batch, CorpusAssembler, TrainingBatches
 from ecgprism.config import Config, parse_config
-from ecgprism.corpus import Corpus, Examples
+from ecgprism.corpus import Corpus
 from ecgprism.errors import EcgprismError
 from ecgprism.files import whole
 from ecgprism.inference import Scores, combine, score
 from ecgprism.metrics import accuracy, auroc, best_thresholds, decide, rates
-from ecgprism.model import PrismModel, common_leads, parameters, versions
-from ecgprism.sources.contract import Task
+from ecgprism.model import PrismModel, parameters, versions
+from ecgprism.preparation import Prepared, one_batch, prepare
 
 CONFIG, LAST, HISTORY, RUN = "config.yaml", "last.ckpt", "history.csv", "run.json"
 OVERFIT_EPOCHS = 3  # this many epochs of rising validation loss under falling training loss are overfitting
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that is decided before the first step: data, input specification, task and the untrained model."""
-
-    config: Config
-    corpus: Corpus
-    task_name: str
-    task: Task
-    examples: Mapping[str, Examples]
-    model: PrismModel
 
 
 @dataclass(frozen=True)
@@ -86,39 +76,6 @@ class Watch:
         """Called with what the user should know (overfitting, early stop, classes missing in validation)."""
 
 
-def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
-    """Check the data against the configuration and build the model, writing nothing.
-
-    Raises EcgprismError or ConfigError: a leak between splits, a class without a positive training record, an empty
-    split, a component or a shape that does not fit.
-    """
-    corpus = corpus or Corpus(config.corpus)
-    task_name, task = corpus.task(config.task)
-    corpus.refuse_leaks()
-    if config.classes is not None:
-        task = replace(task, classes=tuple(config.classes))
-    examples = {split: corpus.select(task_name, (split,), task.classes) for split in ("train", "val", "test")}
-    for split in ("train", "val"):
-        if not len(examples[split]):
-            raise EcgprismError(f"{corpus.path}: no record of split {split} has a label of task {task_name}")
-    for name, positives in zip(task.classes, examples["train"].target.sum(axis=0), strict=True):
-        if not positives:
-            others = [other for other in task.classes if other != name]
-            raise EcgprismError(
-                f"{corpus.path}: class {name!r} of task {task_name} has no positive example in train; "
-                f"leave it out with classes=[{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}]"
-            )
-    leads = common_leads(config.leads, corpus.leads, str(corpus.path))
-    schema = MetadataSchema.fit(corpus.metadata_of(examples["train"]), corpus.meta["metadata"])
-    spec = InputSpec(leads, corpus.rate_hz, round(config.window_s * corpus.rate_hz), schema)
-    torch.manual_seed(config.train.seed)
-    model = PrismModel.from_config(config, spec, task)
-    model.card.task = task_name
-    model.card.lead_aliases = dict(corpus.meta["lead_aliases"])
-    model.card.fingerprint = corpus.fingerprint
-    return Prepared(config, corpus, task_name, task, examples, model)
-
-
 def fit(
     config: Config,
     out: str | Path,
@@ -142,7 +99,7 @@ def fit(
         raise EcgprismError(f"{out}: exists already; choose another --out, --resume it, or --overwrite it")
     prepared = prepare(config, corpus)
     if fast_dev_run:
-        prepared = _one_batch(prepared)
+        prepared = one_batch(prepared)
         config = prepared.config
     run: dict[str, Any] = {"fingerprint": prepared.corpus.fingerprint, "versions": versions()}
     if resume:
@@ -155,7 +112,6 @@ def fit(
             path.write_text(yaml.safe_dump(config.plain(), sort_keys=False))
         with whole(out / RUN) as path:
             path.write_text(json.dumps(run, indent=2) + "\n")
-    began = time.monotonic()
     fitting = Fitting(prepared, out, watch or Watch())
     if resume and (out / LAST).is_file():
         fitting.restore()
@@ -163,18 +119,17 @@ def fit(
         _train(fitting, out)
     if fitting.interrupted:
         raise KeyboardInterrupt
-    seconds = time.monotonic() - began
     run |= {
         "best_epoch": fitting.best_epoch,
         "epochs": len(fitting.history),
         "parameters": parameters(prepared.model),
-        "training_seconds": round(seconds, 1),
+        "training_seconds": round(fitting.elapsed, 1),
         "device": str(fitting.trained_on),
         "threads": torch.get_num_threads(),
     }
     with whole(out / RUN) as path:
         path.write_text(json.dumps(run, indent=2) + "\n")
-    return Fitted(out, PrismModel.load(out), fitting.history, fitting.best_epoch, seconds)
+    return Fitted(out, PrismModel.load(out), fitting.history, fitting.best_epoch, run["training_seconds"])
 
 
 def _train(fitting: Fitting, out: Path) -> None:
@@ -214,17 +169,6 @@ def _precision(wanted: str, device: str) -> Any:
     return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def _one_batch(prepared: Prepared) -> Prepared:
-    """Cut the data to one batch a split, and the training to one epoch."""
-    size = prepared.config.train.batch_size
-    options = prepared.config.train.model_copy(update={"epochs": 1, "monitor": "loss"})
-    return replace(
-        prepared,
-        config=prepared.config.model_copy(update={"train": options}),
-        examples={split: examples.first(size) for split, examples in prepared.examples.items()},
-    )
-
-
 def _same_run(out: Path, config: Config, run: Mapping[str, Any]) -> None:
     """Raise EcgprismError unless the folder holds a run of this configuration and this data."""
     before = parse_config(yaml.safe_load((out / CONFIG).read_text()), str(out / CONFIG)).plain()
@@ -261,7 +205,9 @@ class Fitting(pl.LightningModule):
         self.trained_on = torch.device("cpu")
         self.restored: dict[str, Any] | None = None
         self.sums: dict[str, Tensor] = {}
-        self.seen = 0
+        self.seen = self.last_rows = 0
+        self.brakes: dict[str, Tensor] = {}
+        self.seconds, self.began = 0.0, time.monotonic()
         self.register_buffer("class_weight", self._class_weight(), persistent=False)
 
     def _class_weight(self) -> Tensor:
@@ -278,6 +224,11 @@ class Fitting(pl.LightningModule):
         """Exponential moving average, slower as training goes on, up to the configured decay."""
         decay = min(self.options.ema, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, over all resumptions."""
+        return self.seconds + time.monotonic() - self.began
 
     @property
     def epoch(self) -> int:
@@ -332,25 +283,46 @@ class Fitting(pl.LightningModule):
             there = output.present[:, v]
             each = self._loss(logits, batch.target) * there
             losses[f"train_loss_{name}"] = each.sum() / there.sum().clamp(min=1)
-        own = [loss for name, loss in losses.items() if name != "train_loss"]
-        total = fused + self.options.auxiliary * torch.stack(own).mean() if own else fused
+        total = self._total(losses)
+        if self.options.balance == "ogm_ge":
+            self.brakes = balance.brakes(output, batch.target, self.prepared.task.kind, self.options.modulation)
         if not torch.isfinite(total):
             raise EcgprismError(f"the loss became {total.item()} in epoch {self.epoch + 1}; try a smaller train.lr")
         rows = batch.signal.shape[0]
         for name, loss in losses.items():
             self.sums[name] = self.sums.get(name, torch.zeros((), device=loss.device)) + loss.detach() * rows
         self.seen += rows
+        self.last_rows = rows
         self.watch.step(self.epoch, step, len(self.batches), self.seen, float(fused.detach()))
         return total
 
+    def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the loss to descend: the fused head's, and the views' own at a smaller or at a blended weight."""
+        fused, *own = losses.values()
+        if not own:
+            return fused
+        if self.options.balance == "blend":
+            blend = balance.blend(self.history, list(losses))
+            return torch.stack([weight * losses[name] for name, weight in blend.items()]).sum()
+        return fused + self.options.auxiliary * torch.stack(own).mean()
+
     def _kept_views(self, batch: Batch) -> Tensor | None:
-        """Return bool (B, V): views that training lets the fusion see; a record keeps at least one that it has."""
-        p = self.options.view_dropout
+        """Return bool (B, V): views that training lets the fusion see."""
+        p = balance.dropout_at(self.options.view_dropout, self.epoch, self.options.epochs)
         if p == 0 or len(self.model.branches) < 2:
             return None
-        present = self.model.present(batch)
-        keep = torch.rand(present.shape, device=present.device) >= p
-        return keep | ~(keep & present).any(dim=1, keepdim=True)
+        return balance.kept_views(self.model.present(batch), p)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Measure each view's gradient, then brake the views that lead (OGM-GE)."""
+        if len(self.model.branches) < 2:
+            return
+        rows = self.last_rows
+        for name, norm in balance.gradient_norms(self.model).items():
+            key = f"grad_norm_{name}"
+            self.sums[key] = self.sums.get(key, torch.zeros_like(norm)) + norm * rows
+        if self.options.balance == "ogm_ge":
+            balance.modulate(self.model, self.brakes)
 
     def _loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each record (B,): cross-entropy, or binary cross-entropy averaged over classes."""
@@ -401,13 +373,21 @@ class Fitting(pl.LightningModule):
     def _validated(self, scores: Scores) -> dict[str, float]:
         """Return the validation metrics; macro means are over the classes that validation has."""
         target, kind = self.validation.examples.target, self.prepared.task.kind
-        window_target = torch.from_numpy(target[scores.window_item].astype(np.float32))
-        loss = self._loss(torch.from_numpy(scores.window_logits).to(self.device), window_target.to(self.device)).mean()
+        window_target = torch.from_numpy(target[scores.window_item].astype(np.float32)).to(self.device)
+
+        def loss_of(logits: NDArray[np.float32]) -> Tensor:
+            return self._loss(torch.from_numpy(logits).to(self.device), window_target)
+
+        own: dict[str, float] = {}
+        for v, (name, logits) in enumerate(scores.window_logits_of_views.items()):
+            there = torch.from_numpy(scores.present[scores.window_item, v]).to(self.device)
+            own[f"val_loss_{name}"] = float((loss_of(logits) * there).sum() / there.sum().clamp(min=1))
         decided = decide(scores.probabilities, kind)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # no class is defined: NaN is the answer
             return {
-                "val_loss": float(loss),
+                "val_loss": float(loss_of(scores.window_logits).mean()),
+                **own,
                 "val_macro_auroc": float(np.nanmean(auroc(target, scores.probabilities))),
                 "val_macro_f1": float(np.nanmean(rates(target, decided).f1)),
                 "val_accuracy": float(accuracy(target, decided)),
@@ -457,6 +437,7 @@ class Fitting(pl.LightningModule):
             "best": self.best,
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
+            "seconds": self.elapsed,
         }
         with whole(self.out / LAST) as path:
             torch.save(state, path)
@@ -476,6 +457,7 @@ class Fitting(pl.LightningModule):
         self.averaged.load_state_dict(state["averaged"])
         self.first_epoch, self.history = state["epoch"], state["history"]
         self.best, self.best_epoch, self.stopped = state["best"], state["best_epoch"], state["stopped"]
+        self.seconds = state["seconds"]
         self.restored = {"optimizer": state["optimizer"], "schedule": state["schedule"]}
 
     def _seconds_per_epoch(self) -> float:

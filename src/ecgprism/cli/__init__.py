@@ -7,11 +7,11 @@ from typing import Any
 
 import typer
 
-from ecgprism.cli import corpora, models, recordings
+from ecgprism.cli import corpora, evidence, models, recordings
 from ecgprism.cli.terminal import app, fail
 from ecgprism.errors import EcgprismError
 
-__all__ = ["app", "corpora", "main", "models", "recordings"]
+__all__ = ["app", "corpora", "evidence", "main", "models", "recordings"]
 
 USER_ERROR, ALL_REJECTED, INTERRUPTED = 2, 3, 130
 

@@ -1,0 +1,353 @@
+"""The trainings behind a ledger: every subset of views that it needs, in parallel processes, resumable after any kill.
+
+A training is one folder under `runs/`: an ordinary run, with its predictions on validation and test beside the model.
+Folder names are `<views>/fold<k>-seed<s>`; with the corpus's own split, `<views>/seed<s>`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from ecgprism import metrics
+from ecgprism.batch import CorpusAssembler
+from ecgprism.config import Config, parse_config
+from ecgprism.errors import ConfigError, EcgprismError
+from ecgprism.evaluation import as_table
+from ecgprism.files import whole
+from ecgprism.inference import score
+from ecgprism.metrics import Kind
+from ecgprism.model import CARD, parameters
+from ecgprism.preparation import prepare
+from ecgprism.training import CONFIG, HISTORY, RUN, fit
+
+RUNS, VALIDATION, TEST, COALITIONS = "runs", "validation.parquet", "predictions.parquet", "coalitions.npz"
+POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: some of the views, in the configuration's order, on one fold (0: the corpus's own split)."""
+
+    views: tuple[str, ...]
+    fold: int
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it goes, below the ablation's folder."""
+        part = f"fold{self.fold}-seed{self.seed}" if self.fold else f"seed{self.seed}"
+        return Path(RUNS, "+".join(self.views), part)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What an ablation trains. `folds` is 0 for the corpus's own split."""
+
+    config: Config
+    out: Path
+    seeds: int
+    folds: int
+    size: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+
+    @property
+    def full(self) -> tuple[str, ...]:
+        """All views."""
+        return tuple(self.config.views)
+
+    @property
+    def solos(self) -> list[tuple[str, ...]]:
+        """Each view alone."""
+        return [(view,) for view in self.full]
+
+    @property
+    def without(self) -> dict[str, tuple[str, ...]]:
+        """By view, all the others."""
+        return {view: tuple(other for other in self.full if other != view) for view in self.full}
+
+    @property
+    def parts(self) -> list[int]:
+        """The folds' numbers."""
+        return list(range(1, self.folds + 1)) if self.folds else [0]
+
+    def config_of(self, job: Job) -> Config:
+        """Return the configuration of a training: its views, fold and seed, all else as given."""
+        tree = self.config.plain()
+        tree["views"] = {name: tree["views"][name] for name in job.views}
+        fusion = self.config.fusion
+        if len(job.views) == 1 or fusion.options.get("by") not in (None, *job.views):
+            tree["fusion"] = "concat"  # nothing to fuse, or not the view that film is told to modulate by
+        tree["fold"] = f"{job.fold}/{self.folds}" if job.fold else None
+        tree["train"]["seed"] = self.config.train.seed + job.seed
+        return parse_config(tree)
+
+    def jobs(self, views: Sequence[tuple[str, ...]]) -> list[Job]:
+        """Return the trainings of some subsets of views: every fold, every seed."""
+        return [Job(subset, fold, seed) for subset in views for fold in self.parts for seed in range(self.seeds)]
+
+    def side(self, views: tuple[str, ...], fold: int, seeds: int | None = None) -> Side:
+        """Return the ensemble of a subset of views on one fold: all its seeds, or as many as asked for."""
+        return ensemble([self.out / Job(views, fold, seed).folder for seed in range(seeds or self.seeds)])
+
+    def control_seeds(self, best: str) -> int:
+        """Return how many seeds of a single view have at least the parameters of the full side."""
+        return max(self.seeds, math.ceil(self.seeds * self.size[self.full] / self.size[(best,)]))
+
+
+@dataclass
+class Told:
+    """How far an ablation is: trainings and epochs done and planned, and what runs now."""
+
+    done: int = 0
+    planned: int = 0
+    epochs: float = 0.0
+    epochs_planned: int = 0
+    running: list[str] = field(default_factory=list)
+
+
+def planned(config: Config, out: Path, seeds: int, folds: int) -> Ablation:
+    """Check everything that can be checked before the first training; return what is to be trained.
+
+    Raises ConfigError or EcgprismError: fewer than two views, a subset that cannot be built, a fold without a class.
+    """
+    if len(config.views) < 2:
+        raise ConfigError(f"views: an ablation compares at least two views; there is only {', '.join(config.views)}")
+    if config.fold is not None:
+        raise ConfigError(f"fold = {config.fold!r}: an ablation makes its own folds; leave it out and give --folds")
+    ablation = Ablation(config, out, seeds, folds)
+    subsets = dict.fromkeys([*ablation.solos, *ablation.without.values(), ablation.full])
+    size = {}
+    for fold in ablation.parts:
+        for subset in subsets if fold in (0, 1) else [ablation.full]:
+            prepared = prepare(ablation.config_of(Job(subset, fold, 0)))
+            if fold in (0, 1):
+                size[subset] = parameters(prepared.model)
+            if not len(prepared.examples["test"]):
+                raise EcgprismError(f"{config.corpus}: its split has no test part; give --folds to make parts of it")
+    return Ablation(config, out, seeds, folds, size)
+
+
+def run_all(
+    ablation: Ablation, workers: int, threads: int, told: Callable[[Told], None] = lambda told: None
+) -> dict[int, str]:
+    """Train what is not yet trained; return by fold the single view that was best on validation.
+
+    Every training has `threads` threads, however many run at a time: its bits do not depend on `workers`.
+    """
+    progress = Told()
+    later = [subset for subset in dict.fromkeys([*ablation.without.values(), ablation.full]) if len(subset) > 1]
+    first, second = ablation.jobs(ablation.solos), ablation.jobs(later)
+    progress.planned = len(first) + len(second)
+    progress.epochs_planned = progress.planned * ablation.config.train.epochs
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(os.getpid(), threads)) as pool:
+        _run(pool, ablation, first, progress, told)
+        best = {fold: best_single(ablation, fold) for fold in ablation.parts}
+        control = [
+            Job((best[fold],), fold, seed)
+            for fold in ablation.parts
+            for seed in range(ablation.seeds, ablation.control_seeds(best[fold]))
+        ]
+        progress.planned += len(control)
+        progress.epochs_planned += len(control) * ablation.config.train.epochs
+        _run(pool, ablation, [*second, *control], progress, told)
+    return best
+
+
+def best_single(ablation: Ablation, fold: int) -> str:
+    """Return the view whose ensemble of seeds is best on this fold's validation, by the primary metric."""
+
+    def on_validation(view: str) -> float:
+        side = ablation.side((view,), fold)
+        decided = side.decide(side.validation.probabilities)
+        found = metrics.essentials(side.validation.target, side.validation.probabilities, decided, side.classes)
+        per_class = found["f1"] if metrics.primary(side.classes) == "cinc2017_f1" else found["auroc"]
+        # a class that validation lacks is left out, for all views alike
+        value = found[metrics.primary(side.classes)]
+        return float(value if not np.isnan(value) else np.nanmean(per_class))
+
+    return max(ablation.full, key=on_validation)
+
+
+def _run(
+    pool: ProcessPoolExecutor, ablation: Ablation, jobs: Sequence[Job], progress: Told, told: Callable[[Told], None]
+) -> None:
+    """Run the jobs that are not done, and tell how far they are by the histories that they write."""
+    left: dict[Future[None], Job] = {}
+    epochs = ablation.config.train.epochs
+    for job in jobs:
+        if (ablation.out / job.folder / TEST).is_file():
+            progress.done += 1
+            continue
+        tree = ablation.config_of(job).plain()
+        left[pool.submit(train_one, tree, str(ablation.out / job.folder), job.views == ablation.full)] = job
+    finished = progress.done * epochs
+    while left:
+        done, _ = wait(left, timeout=POLL_S, return_when=FIRST_EXCEPTION)
+        for future in done:
+            job = left.pop(future)
+            if problem := future.exception():
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise EcgprismError(f"{ablation.out / job.folder}: {problem}") from None
+            progress.done += 1
+            finished += epochs
+        behind = {job: _epochs(ablation.out / job.folder) for job in left.values()}
+        progress.epochs = finished + sum(behind.values())
+        progress.running = [str(job.folder.relative_to(RUNS)) for future, job in left.items() if future.running()]
+        told(progress)
+    progress.running = []
+    progress.epochs = finished
+    told(progress)
+
+
+def _epochs(run: Path) -> int:
+    """Return the number of epochs in a run's history."""
+    try:
+        return max(len((run / HISTORY).read_text().splitlines()) - 1, 0)
+    except FileNotFoundError:
+        return 0
+
+
+def _start_worker(parent: int, threads: int) -> None:
+    """Prepare a worker process: its threads, and its end when the parent is killed (two must not write one folder)."""
+    torch.set_num_threads(threads)
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def train_one(tree: Mapping[str, Any], folder: str, coalitions: bool) -> None:
+    """Train one configuration, or go on with it, and write its predictions; the one of the test split comes last."""
+    out = Path(folder)
+    config = parse_config(tree)
+    begun = (out / CONFIG).is_file()
+    model = fit(config, out, resume=begun, overwrite=not begun).model
+    prepared = prepare(config)
+    classes = prepared.task.classes
+    for split, name in (("val", VALIDATION), ("test", TEST)):
+        examples = prepared.examples[split]
+        subsets = every_subset(len(model.branches)) if coalitions and split == "test" else None
+        assembler = CorpusAssembler(prepared.corpus, examples, model.spec)
+        if subsets is not None:
+            scores = score(model, assembler, coalitions=subsets)
+            train = prepared.examples["train"].target
+            with whole(out / COALITIONS) as path, path.open("wb") as file:
+                np.savez_compressed(
+                    file, subsets=subsets, probabilities=scores.coalitions, present=scores.present,
+                    prevalence=train.mean(axis=0),
+                )  # fmt: skip
+        began = time.monotonic()
+        scores = score(model, assembler)
+        table = as_table(prepared.corpus, examples, classes, scores.probabilities)
+        table.attrs["inference_ms"] = 1000 * (time.monotonic() - began) / max(len(examples), 1)
+        with whole(out / name) as path:
+            table.to_parquet(path, index=False)
+
+
+def every_subset(views: int) -> NDArray[np.bool_]:
+    """Return every non-empty subset of the views, bool (C, V), the smallest first and all views last."""
+    rows = [subset for size in range(1, views + 1) for subset in combinations(range(views), size)]
+    return np.array([[v in subset for v in range(views)] for subset in rows])
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of a model on some items: item keys, clusters (N,), target (N, K), probabilities (N, K)."""
+
+    item: list[tuple[str, int]]
+    cluster: NDArray[np.int64]
+    target: NDArray[np.bool_]
+    probabilities: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, classes: Sequence[str]) -> Answers:
+        """Take them from a table of predictions."""
+        return cls(
+            list(zip(table["record_id"], table["start"], strict=True)),
+            table["cluster"].to_numpy(np.int64),
+            table[[f"target_{name}" for name in classes]].to_numpy(bool),
+            table[[f"p_{name}" for name in classes]].to_numpy(float),
+        )
+
+
+@dataclass(frozen=True)
+class Side:
+    """Models that answer together: probabilities averaged, thresholds (multi-label) from their validation."""
+
+    kind: Kind
+    classes: tuple[str, ...]
+    members: int
+    parameters: int
+    training_seconds: float
+    inference_ms: float
+    validation: Answers
+    test: Answers
+    thresholds: NDArray[np.floating[Any]] | float
+
+    def decide(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return decisions (N, K)."""
+        return metrics.decide(probabilities, self.kind, self.thresholds)
+
+
+def ensemble(runs: Sequence[Path]) -> Side:
+    """Return the models of finished trainings as one side."""
+    cards = [json.loads((run / CARD).read_text()) for run in runs]
+    facts = [json.loads((run / RUN).read_text()) for run in runs]
+    classes = tuple(cards[0]["classes"])
+    tables = {name: [pd.read_parquet(run / name) for run in runs] for name in (VALIDATION, TEST)}
+    return together(
+        cards[0]["kind"], classes,
+        parameters=sum(fact["parameters"] for fact in facts),
+        training_seconds=sum(fact["training_seconds"] for fact in facts),
+        inference_ms=sum(table.attrs["inference_ms"] for table in tables[TEST]),
+        validation=[Answers.of(table, classes) for table in tables[VALIDATION]],
+        test=[Answers.of(table, classes) for table in tables[TEST]],
+    )  # fmt: skip
+
+
+def average(sides: Sequence[Side]) -> Side:
+    """Return the plain average of several sides' probabilities."""
+    return together(
+        sides[0].kind, sides[0].classes,
+        parameters=sum(side.parameters for side in sides),
+        training_seconds=sum(side.training_seconds for side in sides),
+        inference_ms=sum(side.inference_ms for side in sides),
+        validation=[side.validation for side in sides],
+        test=[side.test for side in sides],
+    )  # fmt: skip
+
+
+def together(
+    kind: Kind, classes: tuple[str, ...], *, parameters: int, training_seconds: float, inference_ms: float,
+    validation: Sequence[Answers], test: Sequence[Answers],
+) -> Side:  # fmt: skip
+    """Return the side of these answers, with thresholds from validation."""
+    validated, tested = mean_of(validation), mean_of(test)
+    thresholds = metrics.best_thresholds(validated.target, validated.probabilities) if kind == "multilabel" else 0.5
+    return Side(kind, classes, len(test), parameters, training_seconds, inference_ms, validated, tested, thresholds)
+
+
+def mean_of(answers: Sequence[Answers]) -> Answers:
+    """Return the mean of several answers on the same items."""
+    first = answers[0]
+    assert all(each.item == first.item for each in answers)
+    return replace(first, probabilities=np.mean([each.probabilities for each in answers], axis=0))
