@@ -29,10 +29,10 @@ modules = pytest.mark.parametrize("module", FILES)
 ORDER = [
     *("errors", "files", "registry", "config"),
     *("recording", "formats", "conversion", "anonymisation", "quality", "noise", "simulator", "sources"),
-    *("datasets", "fetching", "splits", "corpus", "ingestion", "synthesis"),
+    *("datasets", "fetching", "splits", "corpus", "ingestion", "recorded_noise", "disturbance", "synthesis"),
     *("batch", "views", "augmentation", "encoders", "fusion", "model"),
-    *("metrics", "inference", "preparation", "balance", "training", "evaluation", "prediction"),
-    *("ledger", "comparison", "robustness", "plots", "console", "demo", "cli", "__main__"),
+    *("metrics", "significance", "inference", "preparation", "balance", "training", "evaluation", "prediction"),
+    *("ablation", "ledger", "comparison", "robustness", "plots", "console", "demo", "cli", "__main__"),
 ]
 FOLDERS = {
     "ecgprism.formats": ("contract", "wfdb", "scp", "vendor", "edf", "ishne", "alivecor", "table", "fhir", "archive"),

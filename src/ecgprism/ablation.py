@@ -31,7 +31,7 @@ from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.evaluation import as_table
 from ecgprism.files import whole
 from ecgprism.inference import score
-from ecgprism.metrics import Kind
+from ecgprism.metrics import Floats, Kind
 from ecgprism.model import CARD, parameters
 from ecgprism.preparation import prepare
 from ecgprism.training import CONFIG, HISTORY, RUN, fit
@@ -208,7 +208,8 @@ def _run(
             finished += epochs
         behind = {job: _epochs(ablation.out / job.folder) for job in left.values()}
         progress.epochs = finished + sum(behind.values())
-        progress.running = [str(job.folder.relative_to(RUNS)) for future, job in left.items() if future.running()]
+        running = [job for job in left.values() if (ablation.out / job.folder / CONFIG).is_file()]
+        progress.running = [str(job.folder.relative_to(RUNS)) for job in running]
         told(progress)
     progress.running = []
     progress.epochs = finished
@@ -303,7 +304,7 @@ class Side:
     test: Answers
     thresholds: NDArray[np.floating[Any]] | float
 
-    def decide(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def decide(self, probabilities: Floats) -> NDArray[np.bool_]:
         """Return decisions (N, K)."""
         return metrics.decide(probabilities, self.kind, self.thresholds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -14,8 +15,13 @@ from ecgprism.views.contract import centred, valid_steps
 WANDER_HZ, MUSCLE_HZ = (0.05, 0.7), (20.0, 45.0)  # where baseline wander and surface EMG have their power
 
 
-def augment(batch: Batch, options: Augment, rate_hz: float, generator: torch.Generator) -> Batch:
-    """Return the batch with the augmentations that are switched on; padding and missing leads stay 0."""
+def augment(
+    batch: Batch, options: Augment, rate_hz: float, generator: torch.Generator, noises: Sequence[Tensor] = ()
+) -> Batch:
+    """Return the batch with the augmentations that are switched on; padding and missing leads stay 0.
+
+    `noises` are recorded, (C, T) at the batch's rate, one per kind: with them, every other record gets theirs.
+    """
     signal, lead_mask = batch.signal, batch.lead_mask
     n, leads, samples = signal.shape
 
@@ -34,6 +40,9 @@ def augment(batch: Batch, options: Augment, rate_hz: float, generator: torch.Gen
     if options.noise_db:
         low, high = options.noise_db
         noise = coloured_noise(uniform(n, leads, samples), rate_hz, uniform(n, 1, 1))
+        if noises:
+            drawn = drawn_noise(noises, uniform(n), uniform(2, n, leads), samples)
+            noise = torch.where(uniform(n, 1, 1) < 0.5, drawn, noise)
         recorded = lead_mask.sum(dim=1)[:, None, None] * valid.sum(dim=2, keepdim=True)
         power = (centred(replace(batch, signal=signal)).square().sum(dim=(1, 2), keepdim=True)) / recorded.clamp(min=1)
         ratio = 10 ** ((low + (high - low) * uniform(n, 1, 1)) / 10)
@@ -54,6 +63,22 @@ def augment(batch: Batch, options: Augment, rate_hz: float, generator: torch.Gen
     signal = signal * lead_mask[:, :, None]
     signal = signal * valid
     return replace(batch, signal=signal, lead_mask=lead_mask)
+
+
+def drawn_noise(noises: Sequence[Tensor], kind: Tensor, place: Tensor, samples: int) -> Tensor:
+    """Return unit-power noise (B, L, T) from records (C, T): `kind` (B,) and `place` (2, B, L: start, channel) in 0..1.
+
+    A row has one kind of noise; each lead its own place in it.
+    """
+    rows = []
+    for b, chosen in enumerate((kind * len(noises)).long().clamp(max=len(noises) - 1).tolist()):
+        held = noises[chosen]
+        start = (place[0, b] * held.shape[1]).long()[:, None] + torch.arange(samples, device=place.device)
+        channel = (place[1, b] * held.shape[0]).long().clamp(max=held.shape[0] - 1)[:, None]
+        part = held[channel, start % held.shape[1]]
+        part = part - part.mean(dim=1, keepdim=True)
+        rows.append(part / part.square().mean().clamp(min=1e-12).sqrt())
+    return torch.stack(rows)
 
 
 def coloured_noise(uniform: Tensor, rate_hz: float, share: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ class SignalAssembler:
         self,
         signals: Sequence[NDArray[np.float32]],
         leads: Sequence[Sequence[str]],
-        metadata: Sequence[Mapping[str, float | str]],
+        metadata: Sequence[Mapping[str, Any]],
         spec: InputSpec,
     ) -> None:
         """Take signals (L, T) in mV with NaN for not recorded, each with its leads and metadata."""

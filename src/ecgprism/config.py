@@ -47,15 +47,26 @@ class Branch(_Section):
 
 
 class Augment(_Section):
-    """Augmentations of a training batch; each is off at its default. All act on the signal, so every view sees them."""
+    """Augmentations of a training batch; each is off at its default. All act on the signal, so every view sees them.
+
+    `noise_db` is the range of signal power over noise power; `noise_from` names a folder with the records of the noise
+    stress test database: every other record then gets noise from their first halves.
+    """
 
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
     lead_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     noise_db: tuple[float, float] | None = None
+    noise_from: Path | None = None
     time_mask: Annotated[float, Field(ge=0, lt=1)] = 0.0
     frequency_mask_hz: Annotated[float, Field(ge=0)] = 0.0
     flip: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _loud_enough(self) -> Augment:
+        if self.noise_from is not None and self.noise_db is None:
+            raise ValueError("noise_from needs noise_db, the range of its loudness")
+        return self
 
     @field_validator("noise_db")
     @classmethod

@@ -57,8 +57,12 @@ class Examples:
 
     def first(self, n: int) -> Examples:
         """Return the first `n` items."""
+        return self.at(np.arange(min(n, len(self))))
+
+    def at(self, items: NDArray[np.int64]) -> Examples:
+        """Return these items, in this order."""
         arrays: dict[str, Any] = {
-            name: value[:n] for name, value in vars(self).items() if isinstance(value, np.ndarray)
+            name: value[items] for name, value in vars(self).items() if isinstance(value, np.ndarray)
         }
         return replace(self, **arrays)
 
@@ -235,6 +239,13 @@ class Corpus:
         n_leads = calibration[record].shape[1]
         flat = self.signals[offset[record] : offset[record] + n_leads * samples[record]]
         return flat.reshape(n_leads, samples[record])
+
+    def signal(self, record: int) -> NDArray[np.float32]:
+        """Return a record's signal (leads of the record, T) in mV, NaN where not recorded."""
+        values, (scale, zero) = self.digital(record), self._store[2][record]
+        signal = values * scale[:, None] + zero[:, None]
+        signal[values == NOT_RECORDED] = np.nan
+        return signal
 
     def windows(
         self, records: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64], leads: Sequence[str]

@@ -105,6 +105,8 @@ def evaluate(
         "corpus": str(tested.path),
         "fingerprint": tested.fingerprint,
         "external": not own,
+        "kind": model.task.kind,
+        "classes": list(model.task.classes),
         "split": split,
         **_counts(tested, examples, model),
         "aggregate": aggregate,

@@ -157,9 +157,10 @@ def account(ablation: Ablation, best: Mapping[int, str], resamples: int = 1000) 
 
     def entries(prefix: str) -> dict[str, Any]:
         keys = {name.partition("|")[2]: name for name in intervals if name.startswith(f"{prefix}|")}
-        overall = {key: plain(intervals[name]) for key, name in keys.items() if key not in ("auroc", "f1")}
+        overall = {key: metrics.plain(intervals[name]) for key, name in keys.items() if key not in ("auroc", "f1")}
         by_class = {
-            label: {key: plain(intervals[keys[key]][k]) for key in ("auroc", "f1")} for k, label in enumerate(classes)
+            label: {key: metrics.plain(intervals[keys[key]][k]) for key in ("auroc", "f1")}
+            for k, label in enumerate(classes)
         }
         return {"metrics": overall, "per_class": by_class}
 
@@ -185,7 +186,7 @@ def account(ablation: Ablation, best: Mapping[int, str], resamples: int = 1000) 
         "shapley": {view: entries(f"shapley {view}")["metrics"] for view in ablation.full},
         "coalitions": {
             _named(ablation, subset): {
-                key: plain(intervals[f"coalitions|{key}"][c]) for key in (primary, "macro_auroc")
+                key: metrics.plain(intervals[f"coalitions|{key}"][c]) for key in (primary, "macro_auroc")
             }
             for c, (subset, _) in enumerate(named)
         },
@@ -283,12 +284,6 @@ def shapley(worth: Mapping[tuple[int, ...], float], players: int) -> NDArray[np.
     return np.sum([weights[subset] * value for subset, value in worth.items()], axis=0)
 
 
-def plain(found: metrics.Interval) -> dict[str, Any]:
-    """Return value, interval and p value as JSON has them: None for what is undefined."""
-    numbers = {"value": found.value, "low": found.low, "high": found.high, "p": found.p}
-    return {key: None if np.isnan(x) else float(x) for key, x in numbers.items()} | {"shaky": bool(found.shaky)}
-
-
 def worth_of(report: Mapping[str, Any], view: str) -> dict[str, Any]:
     """Return what one view is worth: alone, to the whole (trained without it), its Shapley value; in a sentence too."""
     metric = report["metric"]
@@ -299,9 +294,7 @@ def worth_of(report: Mapping[str, Any], view: str) -> dict[str, Any]:
     elif sign(lost) < 0:
         said = f"{view} harms: trained without it, {metric} is higher ({told(lost)} with it)"
     else:
-        said = (
-            f"{view} is not needed as far as this data can show: trained without it, {metric} differs by {told(lost)}"
-        )
+        said = f"{view} is not needed as far as this data can show: with it, {metric} differs by {told(lost)}"
     return {
         "alone": report["models"][ALONE.format(view)]["metrics"][metric],
         "fused_minus_without": lost,

@@ -306,6 +306,17 @@ def interval(value: Floats, drawn: Floats, level: float = 0.95) -> Interval:
     return Interval(np.asarray(value)[()], low, high, defined, len(drawn), np.minimum(p, 1.0).reshape(shape)[()])
 
 
+def plain(found: Interval) -> dict[str, Any]:
+    """Return value, interval and p value of one quantity as JSON has them."""
+    numbers = {"value": found.value, "low": found.low, "high": found.high, "p": found.p}
+    return none_for_nan(numbers) | {"shaky": bool(found.shaky)}
+
+
+def none_for_nan(numbers: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return plain numbers, None for what is undefined: JSON has no NaN."""
+    return {key: None if np.isnan(x) else float(x) for key, x in numbers.items()}
+
+
 def _checked(target: Bools, other: Floats | Bools, weights: Floats | None) -> tuple[Bools, Any, NDArray[np.float64]]:
     """Check the shapes; return target, score (float64) or decisions (bool), and the weights as rows (R, N)."""
     target, values = np.asarray(target, dtype=bool), np.asarray(other)

@@ -16,7 +16,7 @@ from ecgprism.errors import ConfigError
 Floats = NDArray[np.float64]
 
 KINDS = ("wander", "muscle", "motion", "mains")
-QRS_HALF_S = 0.06  # around an R peak, where the peak-to-peak amplitude is taken
+QRS_HALF_S = 0.05  # around an R peak, where the peak-to-peak amplitude is taken
 _TRIMMED = 0.05  # the share of the smallest and of the largest values that `nst` leaves out
 
 
@@ -46,12 +46,13 @@ def signal_power(clean: ArrayLike, r_peaks: ArrayLike, rate_hz: float) -> float:
 def noise_power(noise: ArrayLike, rate_hz: float) -> float:
     """Return the power (mV^2) of a noise (L, T): the trimmed mean of its RMS in windows of 1 s, squared, as in `nst`.
 
+    The mean of each window does not count (`sigamp`, which `nst` calibrates by): slow wander is taken by its slope.
     Several leads are averaged.
     """
     signal = np.atleast_2d(np.asarray(noise, dtype=np.float64))
     width = min(max(round(rate_hz), 1), signal.shape[1])
     whole = signal[:, : signal.shape[1] // width * width].reshape(len(signal), -1, width)
-    return float((trimmed_mean(np.sqrt((whole**2).mean(axis=2))) ** 2).mean())
+    return float((trimmed_mean(whole.std(axis=2)) ** 2).mean())
 
 
 def snr_db(clean: ArrayLike, noise: ArrayLike, r_peaks: ArrayLike, rate_hz: float) -> float:

@@ -138,3 +138,57 @@ def draw_ledger(report: Mapping[str, Any], path: str | Path) -> None:
         axes.tick_params(labelsize=8)
         axes.grid(axis="x", color=GRID, linewidth=0.5)
     figure.savefig(path, dpi=110)
+
+
+def draw_stress(report: Mapping[str, Any], path: str | Path) -> None:
+    """Draw a stress test into a PNG: a curve per model over the ratio for each noise, and every other condition."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    metric, clean = report["metric"], report["clean"]
+    names = list(clean["models"])
+    noisy: dict[str, list[Mapping[str, Any]]] = {}
+    for row in report["conditions"]:
+        if row["family"] == "noise":
+            noisy.setdefault(row["name"], []).append(row)
+    others = [row for row in report["conditions"] if row["family"] != "noise"]
+    tall = 0.22 * len(others) + 1.0
+    figure = Figure(figsize=(max(3.4 * len(noisy), 8), (3.6 if noisy else 0.4) + tall), layout="constrained")
+    parts = figure.subfigures(2, 1, height_ratios=[3.6 if noisy else 0.4, tall])
+    panels: Any = np.atleast_1d(parts[0].subplots(1, len(noisy), sharey=True)) if noisy else []
+    for panel, (kind, rows) in zip(panels, noisy.items(), strict=True):
+        ordered = sorted(rows, key=lambda row: row["level"])
+        levels = [row["level"] for row in ordered]
+        for name in names:
+            first = name == names[0]
+            values = [row["models"][name] for row in ordered]
+            drawn = [np.nan if value["value"] is None else value["value"] for value in values]
+            line = panel.plot(
+                [*levels, levels[-1] + 6], [*drawn, clean["models"][name]["value"]], label=name,
+                linewidth=2 if first else 1, linestyle="--" if name.endswith(" head") else "-", marker=".",
+            )  # fmt: skip
+            if first and all(value["low"] is not None for value in values):
+                low, high = ([value[key] for value in values] for key in ("low", "high"))
+                panel.fill_between(levels, low, high, alpha=0.15, color=line[0].get_color(), linewidth=0)
+        panel.set(title=f"{kind} ({report['noise'][kind]})", xlabel="signal-to-noise ratio, dB")
+        panel.set_xticks([*levels, levels[-1] + 6], [*(f"{level:g}" for level in levels), "clean"])
+        panel.grid(color=GRID, linewidth=0.5)
+    if noisy:
+        panels[0].set_ylabel(metric)
+        panels[0].legend(fontsize=7)
+    if others:
+        axes = parts[1].subplots()
+        axes.axvline(clean["models"][names[0]]["value"], color=INK, linewidth=0.6)
+        for place, row in enumerate(others):
+            entry = row["models"][names[0]]
+            if entry["value"] is None or entry["low"] is None:
+                continue
+            axes.plot([entry["low"], entry["high"]], [-place, -place], color=INK, linewidth=1.5)
+            axes.plot([entry["value"]], [-place], marker="o", markersize=3, color=INK)
+        labels = [
+            f"{row['family']}: {row['name']}" + (f" {row['level']:g} dB" if row["family"] == "mains" else "")
+            for row in others
+        ]
+        axes.set_yticks([-place for place in range(len(others))], labels, fontsize=7)
+        axes.set(xlabel=f"{metric} of {names[0]}, 95% interval; the line: clean", ylim=(0.6 - len(others), 0.6))
+        axes.grid(axis="x", color=GRID, linewidth=0.5)
+    figure.savefig(path, dpi=110)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ecgprism.batch import InputSpec, MetadataSchema
 from ecgprism.config import Config
 from ecgprism.corpus import Corpus, Examples
 from ecgprism.errors import EcgprismError
 from ecgprism.model import PrismModel, common_leads
+from ecgprism.recorded_noise import RecordedNoise
 from ecgprism.sources.contract import Task
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is decided before the first step: data, input specification, task and the untrained model."""
+    """Everything that is decided before the first step: data, input specification, task and the untrained model.
+
+    `noise` holds the recorded noise (C, T) of the augmentation, at the corpus's rate.
+    """
 
     config: Config
     corpus: Corpus
@@ -25,6 +31,7 @@ class Prepared:
     task: Task
     examples: Mapping[str, Examples]
     model: PrismModel
+    noise: Sequence[NDArray[np.float32]] = ()
 
 
 def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
@@ -59,7 +66,9 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
     model.card.task = task_name
     model.card.lead_aliases = dict(corpus.meta["lead_aliases"])
     model.card.fingerprint = corpus.fingerprint
-    return Prepared(config, corpus, task_name, task, examples, model)
+    noise = config.augment.noise_from
+    recorded = RecordedNoise.read(noise, corpus.rate_hz, "first").kinds.values() if noise is not None else ()
+    return Prepared(config, corpus, task_name, task, examples, model, tuple(recorded))
 
 
 def one_batch(prepared: Prepared) -> Prepared:

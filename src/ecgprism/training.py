@@ -207,6 +207,7 @@ class Fitting(pl.LightningModule):
         self.sums: dict[str, Tensor] = {}
         self.seen = self.last_rows = 0
         self.brakes: dict[str, Tensor] = {}
+        self.noise = [torch.from_numpy(each) for each in prepared.noise]
         self.seconds, self.began = 0.0, time.monotonic()
         self.register_buffer("class_weight", self._class_weight(), persistent=False)
 
@@ -274,7 +275,8 @@ class Fitting(pl.LightningModule):
         seed = int(np.random.SeedSequence([self.options.seed, self.epoch, step]).generate_state(1)[0])
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
-        batch = augment(batch, self.prepared.config.augment, self.model.spec.rate_hz, generator)
+        options = self.prepared.config.augment
+        batch = augment(batch, options, self.model.spec.rate_hz, generator, self.recorded_noise(batch.signal.device))
         assert batch.target is not None
         output = self.model(batch, self._kept_views(batch))
         fused = self._loss(output.fused, batch.target).mean()
@@ -295,6 +297,11 @@ class Fitting(pl.LightningModule):
         self.last_rows = rows
         self.watch.step(self.epoch, step, len(self.batches), self.seen, float(fused.detach()))
         return total
+
+    def recorded_noise(self, device: torch.device) -> list[Tensor]:
+        """Return the noise records (C, T) on a device, where they stay."""
+        self.noise = [each.to(device) for each in self.noise]
+        return self.noise
 
     def _total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Return the loss to descend: the fused head's, and the views' own at a smaller or at a blended weight."""

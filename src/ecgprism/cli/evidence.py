@@ -12,10 +12,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ecgprism.cli.terminal import app, err_console, needed, out_console
+from ecgprism.cli.terminal import app, err_console, needed, out_console, parent_made, progress_bar
 
 if TYPE_CHECKING:
     from ecgprism.ablation import Told
+
+SHOWN = 25  # conditions of a stress test on the terminal
 
 
 @app.command()
@@ -53,6 +55,64 @@ def ablate(
     _show_ledger(ledger.report)
     out_console.print(f"written: {escape(str(target / 'ledger.json'))}, ledger.png, and the runs beside them")
     out_console.print(f"[bold]{escape(ledger.verdict)}[/]", highlight=False)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="two evaluated runs or more, tested on the same records")],
+    out: Annotated[Path | None, typer.Option(help="JSON file to write")] = None,
+    resamples: Annotated[int, typer.Option(help="bootstrap resamples", min=2)] = 1000,
+) -> None:
+    """Compare runs on the same test records: paired bootstrap, DeLong by class, McNemar, Holm for more than two.
+
+    Examples: `ecgprism compare runs/wave runs/fused` · `ecgprism compare runs/a runs/b runs/c --out comparison.json`
+    """
+    import json
+
+    from ecgprism.comparison import compare as run_comparison
+    from ecgprism.files import whole
+
+    report = run_comparison(runs, resamples=resamples)
+    _show_comparison(report)
+    if out is not None:
+        with whole(parent_made(out)) as path:
+            path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+        out_console.print(f"written: {escape(str(out))}")
+
+
+@app.command()
+def stress(
+    run: Annotated[Path, typer.Argument(help="a run folder")],
+    noise: Annotated[
+        Path | None, typer.Option(help="folder with the records bw, ma, em of the MIT-BIH Noise Stress Test Database")
+    ] = None,
+    against: Annotated[list[Path] | None, typer.Option(help="a further run beside it (repeatable)")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="a family of conditions, as in noise (repeatable)")] = None,
+    split: Annotated[str, typer.Option(help="test, val or train")] = "test",
+    records: Annotated[int | None, typer.Option(help="take only so many recordings", min=1)] = None,
+    out: Annotated[Path | None, typer.Option(help="folder for the results (default: the run)")] = None,
+    resamples: Annotated[int, typer.Option(help="bootstrap resamples", min=2)] = 1000,
+) -> None:
+    """Test a run under noise, lost leads, swapped electrodes, other rates and clocks, missing metadata and views.
+
+    Writes stress.json and stress.png; without --noise the noise is simulated.
+
+    Examples: `ecgprism stress runs/fused --noise data/nstdb --against runs/wave` ·
+    `ecgprism stress runs/fused --only swap --only leads --records 500`
+    """
+    from ecgprism.disturbance import FAMILIES
+    from ecgprism.plots import draw_stress
+    from ecgprism.robustness import stress as run_stress
+
+    with progress_bar("conditions") as update:
+        report = run_stress(
+            run, against=against or (), noise=noise, families=tuple(only or FAMILIES), split=split, records=records,
+            out=out, resamples=resamples, progress=update,
+        )  # fmt: skip
+    folder = out or run
+    draw_stress(report, folder / "stress.png")
+    _show_stress(report)
+    out_console.print(f"written: {escape(str(folder / 'stress.json'))}, stress.png beside it")
 
 
 def _workers(device: str, threads: int) -> int:
@@ -100,27 +160,96 @@ def _show_ledger(report: Mapping[str, Any]) -> None:
     metric = report["metric"]
     shown = [metric] if metric == "macro_auroc" else [metric, "macro_auroc"]
     folds = f"{report['folds']} folds, pooled" if report["folds"] else "the corpus's own test split"
-    out_console.print(
-        f"{report['items']} items of {report['patients']} patients ({folds}), {report['seeds']} seed(s) a model"
-    )
-    models = Table("model", *shown, "members", "parameters", "training s", "inference ms", box=None, pad_edge=False)
+    seeds = "one seed a model" if report["seeds"] == 1 else f"{report['seeds']} seeds a model, as one ensemble"
+    out_console.print(f"{report['items']} items of {report['patients']} patients ({folds}), {seeds}")
+    models = _table("model", *shown, "members", "parameters", "training", "inference")
     for name, entry in report["models"].items():
-        costs = ("members", "parameters", "training_seconds", "inference_ms")
-        told = [f"{entry[key]:,}" if key in entry else "" for key in costs]
-        models.add_row(escape(name), *(_interval(entry["metrics"][key]) for key in shown), *told)
+        costs = []
+        if "members" in entry:
+            costs = [str(entry["members"]), f"{entry['parameters']:,}", f"{entry['training_seconds']:.0f} s",
+                     f"{entry['inference_ms']:.1f} ms"]  # fmt: skip
+        models.add_row(escape(name), *(_interval(entry["metrics"][key]) for key in shown), *costs)
     out_console.print(models)
-    differences = Table("difference (paired)", *shown, *map(escape, report["classes"]), box=None, pad_edge=False)
+    differences = _table("paired difference", *shown)
     for name, entry in report["differences"].items():
-        by_class = [_interval(entry["per_class"][label]["auroc"], "+.3f") for label in report["classes"]]
-        differences.add_row(escape(name), *(_interval(entry["metrics"][key], "+.3f") for key in shown), *by_class)
+        differences.add_row(escape(name), *(_interval(entry["metrics"][key], "+.3f") for key in shown))
     out_console.print(differences)
-    out_console.print("(by class: AUROC)")
-    worth = Table("view", "Shapley value", "alone", "what it brings", box=None, pad_edge=False)
+    by_class = _table("AUROC by class", *(f"fused - {name}" for name in ("best single", "control")))
+    for label in report["classes"]:
+        of_class = [report["differences"][f"fused - {name}"]["per_class"][label] for name in ("best single", "control")]
+        by_class.add_row(escape(label), *(_interval(entry["auroc"], "+.3f") for entry in of_class))
+    out_console.print(by_class)
+    worth = _table("view", "Shapley value", "alone")
     for view, entry in report["worth"].items():
-        worth.add_row(
-            escape(view), _interval(entry["shapley"], "+.3f"), _interval(entry["alone"]), escape(entry["sentence"])
-        )
+        worth.add_row(escape(view), _interval(entry["shapley"], "+.3f"), _interval(entry["alone"]))
     out_console.print(worth)
+    for entry in report["worth"].values():
+        out_console.print(escape(entry["sentence"]), highlight=False)
+
+
+def _show_comparison(report: Mapping[str, Any]) -> None:
+    metric = report["metric"]
+    shown = list(dict.fromkeys([metric, "macro_auroc", "macro_f1", "accuracy"]))
+    out_console.print(
+        f"{report['items']} test items of {report['patients']} patients"
+        + (" (some more than once: everything is clustered by patient)" if report["repeated_patients"] else "")
+    )
+    runs = _table("run", *shown)
+    for entry in report["runs"]:
+        runs.add_row(escape(entry["run"]), *(_interval(entry["metrics"][key]) for key in shown))
+    out_console.print(runs)
+    corrected = " (p after Holm)" if len(report["pairs"]) > 1 else " (p)"
+    for pair in report["pairs"]:
+        out_console.print(f"[bold]{escape(pair['first'])} - {escape(pair['second'])}[/]", highlight=False)
+        overall = _table("", *(key + corrected for key in shown))
+        overall.add_row("", *(f"{_interval(e, '+.3f')} {_p(e)}" for e in (pair["metrics"][key] for key in shown)))
+        out_console.print(overall)
+        by_class = _table("class", "AUROC, DeLong" + corrected, "F1, bootstrap" + corrected)
+        for label, tests in pair["per_class"].items():
+            cells = (f"{_interval(tests[key], '+.3f')} {_p(tests[key])}" for key in ("delong", "f1"))
+            by_class.add_row(escape(label), *cells)
+        out_console.print(by_class)
+        accuracy = pair["accuracy"]
+        out_console.print(
+            f"right in one only: {accuracy['only_first']} and {accuracy['only_second']}; "
+            f"{accuracy['test']}: {_p(accuracy)}",
+            highlight=False,
+        )
+
+
+def _show_stress(report: Mapping[str, Any]) -> None:
+    metric, names = report["metric"], list(report["clean"]["models"])
+    noise = ", ".join(f"{kind} {origin}" for kind, origin in report["noise"].items())
+    out_console.print(f"{report['items']} items of {report['patients']} patients; noise: {noise}")
+    for family, why in report["skipped"].items():
+        out_console.print(f"note: {family} skipped: {escape(why)}", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("condition, worst first")
+    table.add_column(f"{escape(metric)}, change", no_wrap=True)
+    for name in names:
+        table.add_column(escape(name))
+    rows = [report["clean"], *report["conditions"][:SHOWN]]
+    for row in rows:
+        level = f" {row['level']:g} dB" if row["family"] in ("noise", "mains") else ""
+        name = row["name"] if row["family"] == "clean" else f"{row['family']}: {row['name']}{level}"
+        values = [entry["value"] for entry in row["models"].values()]
+        cells = ["undefined" if value is None else f"{value:.3f}" for value in values]
+        change = "" if row["family"] == "clean" else _interval(row["change"], "+.3f")
+        table.add_row(escape(name), change, *cells)
+    out_console.print(table)
+    left = len(report["conditions"]) - SHOWN
+    if left > 0:
+        out_console.print(f"and {left} conditions with smaller changes (stress.json, stress.png)")
+
+
+def _table(*columns: str) -> Table:
+    return Table(*map(escape, columns), box=None, pad_edge=False)
+
+
+def _p(entry: Mapping[str, Any]) -> str:
+    """Return the p value, corrected where there are several."""
+    p = entry.get("p_holm", entry["p"])
+    return "p undefined" if p is None else "p<0.001" if p < 0.001 else f"p={p:.3f}"
 
 
 def _interval(entry: Mapping[str, Any], form: str = ".3f") -> str:

@@ -1,0 +1,265 @@
+"""Robustness: what a model keeps when the signal is bad or a part of it is missing, fused against single views.
+
+Axis legend: N items of the test, K classes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgprism import metrics
+from ecgprism.batch import SignalAssembler
+from ecgprism.config import read_config
+from ecgprism.corpus import Corpus, Examples
+from ecgprism.disturbance import FAMILIES, KINDS, Condition, Recorded, Setting, conditions, find_r_peaks
+from ecgprism.errors import EcgprismError
+from ecgprism.evaluation import trained_on
+from ecgprism.files import whole
+from ecgprism.inference import score
+from ecgprism.metrics import Bools, Floats
+from ecgprism.model import PrismModel
+from ecgprism.recorded_noise import RecordedNoise
+from ecgprism.training import CONFIG
+
+STRESS = "stress.json"
+CHUNK = 256  # items scored at a time
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under stress, with the names under which its answers are reported."""
+
+    name: str
+    model: PrismModel
+    run: Path
+
+
+@dataclass
+class Answered:
+    """Probabilities (N, K) and decisions (N, K) by name of the model, for one condition."""
+
+    probabilities: dict[str, Floats] = field(default_factory=dict)
+    decided: dict[str, Bools] = field(default_factory=dict)
+
+
+def stress(
+    run: str | Path,
+    *,
+    against: Sequence[str | Path] = (),
+    noise: str | Path | None = None,
+    families: Collection[str] = tuple(FAMILIES),
+    split: str = "test",
+    records: int | None = None,
+    out: str | Path | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Test a run under every condition that its corpus allows, and write stress.json into it, or into `out`.
+
+    Beside the fused answer stand those of each view's own head, and of further runs (`against`), on the same disturbed
+    recordings. `noise` names a folder with records of the noise stress test database: their second halves are used,
+    and kinds that it lacks are simulated. `records` takes only that many recordings. Raises EcgprismError.
+    """
+    run = Path(run)
+    model = PrismModel.load(run)
+    corpus = trained_on(read_config(run / CONFIG))
+    if corpus.fingerprint != model.card.fingerprint:
+        raise EcgprismError(f"{corpus.path}: has changed since {run} was trained")
+    subjects = [Subject("fused" if len(model.branches) > 1 else next(iter(model.branches)), model, run)]
+    subjects += [_further(Path(other), subjects[0]) for other in against]
+    examples = _chosen(corpus.select(model.card.task, (split,), model.task.classes), records, seed)
+    if not len(examples):
+        raise EcgprismError(f"{corpus.path}: no record of split {split} has a label of task {model.card.task}")
+    recorded = RecordedNoise.read(noise, corpus.rate_hz, "second") if noise is not None else None
+    wanted, skipped = conditions(_setting(model, corpus, examples, recorded, seed), families)
+    todo = [Condition("clean", "clean"), *wanted]
+    peaks = _all_peaks(corpus, examples)
+    answers = []
+    for done, condition in enumerate(todo):
+        progress(done, len(todo))
+        answers.append(answer(subjects, corpus, examples, condition, peaks))
+    progress(len(todo), len(todo))
+    report = {
+        "run": str(run),
+        "corpus": str(corpus.path),
+        "split": split,
+        "kind": model.task.kind,
+        "classes": list(model.task.classes),
+        "metric": metrics.primary(model.task.classes),
+        "items": len(examples),
+        "patients": len(np.unique(examples.cluster)),
+        "models": {name: str(s.run) for s in subjects for name in _names(s)},
+        "noise": {
+            kind: "recorded" if recorded is not None and kind in recorded.kinds else "simulated" for kind in KINDS
+        },
+        "skipped": skipped,
+        "resamples": resamples,
+        **_judged(todo, answers, examples, model.task.classes, resamples, seed),
+    }
+    folder = Path(out) if out is not None else run
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole(folder / STRESS) as path:
+        path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    return report
+
+
+def _further(run: Path, first: Subject) -> Subject:
+    """Return another run as a subject. Raises EcgprismError when it has other classes or other data."""
+    model = PrismModel.load(run)
+    if model.task != first.model.task or model.card.fingerprint != first.model.card.fingerprint:
+        raise EcgprismError(f"{run}: was trained on other classes or other data than {first.run}")
+    return Subject(str(run), model, run)
+
+
+def _names(subject: Subject) -> list[str]:
+    """Return the names of a subject's answers: itself, and of the first one its views' own heads."""
+    own = subject.model.view_heads if subject.name == "fused" else ()
+    return [subject.name, *(f"{view} head" for view in own)]
+
+
+def _setting(
+    model: PrismModel, corpus: Corpus, examples: Examples, recorded: RecordedNoise | None, seed: int
+) -> Setting:
+    columns = [column.name for column in model.spec.metadata.columns]
+    read = {
+        column
+        for branch in model.branches.values()
+        if branch.view.name == "metadata"
+        for column in branch.view.options.get("columns") or columns
+    }
+    return Setting(
+        leads=model.spec.leads,
+        views=tuple(model.branches),
+        columns=tuple(column for column in columns if column in read),
+        rate_hz=corpus.rate_hz,
+        longest_s=float(examples.length.max()) / corpus.rate_hz,
+        shortest_s=float(examples.length.min()) / corpus.rate_hz,
+        recorded=recorded,
+        seed=seed,
+    )
+
+
+def _chosen(examples: Examples, records: int | None, seed: int) -> Examples:
+    """Return the examples in the order of their recordings, of only so many recordings when that is asked for."""
+    order = np.argsort(examples.record, kind="stable")
+    held = np.unique(examples.record)
+    if records is not None and records < len(held):
+        kept = np.random.default_rng(seed).choice(held, records, replace=False)
+        order = order[np.isin(examples.record[order], kept)]
+    return examples.at(order)
+
+
+def answer(
+    subjects: Sequence[Subject], corpus: Corpus, examples: Examples, condition: Condition,
+    peaks: Mapping[int, NDArray[np.int64]],
+) -> Answered:  # fmt: skip
+    """Return every subject's answers under one condition; memory is bounded by a chunk of items."""
+    table = corpus.metadata_of(examples)
+    for column in condition.no_metadata:
+        table[column] = None
+    parts: dict[str, list[Floats]] = {}
+    for chunk in _chunks(examples):
+        signals, leads = [], []
+        for number, items in chunk:
+            recorded = _recorded(corpus, number, peaks[number])
+            signal = recorded.signal if condition.of_record is None else condition.of_record(recorded)
+            for item in items:
+                part = signal[:, examples.start[item] : examples.start[item] + examples.length[item]]
+                if condition.of_item is not None:
+                    part = condition.of_item(part, corpus.rate_hz)
+                signals.append(part)
+                leads.append(recorded.leads)
+        rows: list[Any] = table.iloc[[item for _, items in chunk for item in items]].to_dict("records")
+        for subject in subjects:
+            assembler = SignalAssembler(signals, leads, rows, subject.model.spec)
+            hidden = [view for view in condition.hidden if view in subject.model.branches]
+            whole_hidden = len(hidden) == len(subject.model.branches)
+            scores = score(subject.model, assembler, hidden=() if whole_hidden else hidden)
+            own = scores.views.values() if subject.name == "fused" else ()
+            for name, p in zip(_names(subject), [scores.probabilities, *own], strict=True):
+                parts.setdefault(name, []).append(p)
+    out = Answered()
+    for subject in subjects:
+        card, kind = subject.model.card, subject.model.task.kind
+        thresholds = 0.5 if card.thresholds is None else np.asarray(card.thresholds)
+        for name in _names(subject):
+            out.probabilities[name] = np.concatenate(parts[name])
+            out.decided[name] = metrics.decide(out.probabilities[name], kind, thresholds)
+    return out
+
+
+def _chunks(examples: Examples) -> Iterator[list[tuple[int, list[int]]]]:
+    """Yield recordings with their items, some `CHUNK` items at a time."""
+    chunk: list[tuple[int, list[int]]] = []
+    held = 0
+    starts = np.flatnonzero(np.append(True, examples.record[1:] != examples.record[:-1]))
+    for first, last in zip(starts, np.append(starts[1:], len(examples)), strict=True):
+        chunk.append((int(examples.record[first]), list(range(first, last))))
+        held += last - first
+        if held >= CHUNK:
+            yield chunk
+            chunk, held = [], 0
+    if chunk:
+        yield chunk
+
+
+def _recorded(corpus: Corpus, number: int, r_peaks: NDArray[np.int64]) -> Recorded:
+    leads = tuple(corpus.records["leads"].iloc[number].split("|"))
+    return Recorded(number, corpus.signal(number), leads, corpus.rate_hz, r_peaks)
+
+
+def _all_peaks(corpus: Corpus, examples: Examples) -> dict[int, NDArray[np.int64]]:
+    """Return the R peaks of every recording, found once on the clean signal."""
+    found = {}
+    for number in np.unique(examples.record):
+        recorded = _recorded(corpus, int(number), np.zeros(0, dtype=np.int64))
+        found[int(number)] = find_r_peaks(recorded.signal, recorded.leads, corpus.rate_hz)
+    return found
+
+
+def _judged(
+    todo: Sequence[Condition], answers: Sequence[Answered], examples: Examples, classes: tuple[str, ...],
+    resamples: int, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the report's part on the conditions: scores, paired changes from clean and from the other models."""
+    primary, target = metrics.primary(classes), examples.target
+    names = list(answers[0].probabilities)
+
+    def statistic(weights: Floats | None) -> Mapping[str, Floats]:
+        out: dict[str, Floats] = {}
+        for i, each in enumerate(answers):
+            for name in names:
+                found = metrics.essentials(target, each.probabilities[name], each.decided[name], classes, weights)
+                out[f"{i}|{name}"] = found[primary]
+            out[f"{i}|change"] = out[f"{i}|{names[0]}"] - out[f"0|{names[0]}"]
+            for name in names[1:]:
+                out[f"{i}|over|{name}"] = out[f"{i}|{names[0]}"] - out[f"{i}|{name}"]
+        return out
+
+    intervals = metrics.bootstrap(statistic, examples.cluster, resamples, seed)
+
+    def entry(i: int) -> dict[str, Any]:
+        clean, value = intervals[f"0|{names[0]}"].value.item(), intervals[f"{i}|{names[0]}"].value.item()
+        kept = None if math.isnan(value) or not clean else value / clean
+        return {
+            "family": todo[i].family,
+            "name": todo[i].name,
+            "level": todo[i].level,
+            "models": {name: metrics.plain(intervals[f"{i}|{name}"]) for name in names},
+            "change": metrics.plain(intervals[f"{i}|change"]),
+            "kept": kept,
+            "over": {name: metrics.plain(intervals[f"{i}|over|{name}"]) for name in names[1:]},
+        }
+
+    rows = [entry(i) for i in range(1, len(todo))]
+    rows.sort(key=lambda row: math.inf if row["change"]["value"] is None else row["change"]["value"])
+    return {"clean": entry(0), "conditions": rows}
