@@ -710,14 +710,14 @@ def trimmed(values: Floats) -> float:
 
 
 def ratio_db(clean: Floats, noise: Floats, r: Iterable[int]) -> float:
-    """As `nst` has it: QRS height squared over 8 against the mean square noise of seconds about their mean; leads (L, T) averaged."""
+    """As `nst` has it: QRS height squared over 8 against the variance of the noise within seconds; leads averaged."""
     half, second = round(0.05 * RATE_HZ), round(RATE_HZ)
     signal_power, noise_power = [], []
     for lead, other in zip(clean, noise, strict=True):
         near = [lead[k - half : k + half + 1] for k in r if k >= half and k + half < len(lead)]
         signal_power.append(trimmed(np.array([each.max() - each.min() for each in near])) ** 2 / 8)
         parts = [other[a : a + second] for a in range(0, len(other) - second + 1, second)]
-        noise_power.append(trimmed(np.array([math.sqrt(float(((part - part.mean()) ** 2).mean())) for part in parts])) ** 2)
+        noise_power.append(trimmed(np.array([float(part.std()) for part in parts])) ** 2)
     return 10 * math.log10(np.mean(signal_power) / np.mean(noise_power))
 
 

@@ -364,8 +364,9 @@ def test_not_even_nan_from_a_missing_view_reaches_a_gradient_of_the_fusion(name:
     for value in (0.0, torch.nan):
         fusion, tokens, present = without_dropout(fusion_of(name)), tokens_of(3), all_but(1, 2)
         tokens[PARTS[2]][1] = value
+        inputs = [token.requires_grad_() for token in tokens.values()]
         fusion(tokens, present).sum().backward()
-        gradients.append([p.grad for p in fusion.parameters()])
+        gradients.append([each.grad for each in [*fusion.parameters(), *inputs]])
     for zero, nan in zip(*gradients, strict=True):
         assert torch.equal(zero, nan)
 

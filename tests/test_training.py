@@ -81,6 +81,7 @@ def test_a_run_killed_anywhere_and_resumed_gives_the_same_bits(
     for name in ("model.safetensors", "history.csv"):
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes(), name
     states = [torch.load(path / "last.ckpt", weights_only=True) for path in (out, undisturbed)]
+    assert all(state.pop("seconds") > 0 for state in states)
     assert same_tensors(*states)
 
 

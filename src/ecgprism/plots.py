@@ -153,7 +153,7 @@ def draw_stress(report: Mapping[str, Any], path: str | Path) -> None:
     others = [row for row in report["conditions"] if row["family"] != "noise"]
     tall = 0.22 * len(others) + 1.0
     figure = Figure(figsize=(max(3.4 * len(noisy), 8), (3.6 if noisy else 0.4) + tall), layout="constrained")
-    parts = figure.subfigures(2, 1, height_ratios=[3.6 if noisy else 0.4, tall])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[3.6 if noisy else 0.4, tall])
     panels: Any = np.atleast_1d(parts[0].subplots(1, len(noisy), sharey=True)) if noisy else []
     for panel, (kind, rows) in zip(panels, noisy.items(), strict=True):
         ordered = sorted(rows, key=lambda row: row["level"])
