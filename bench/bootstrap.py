@@ -48,7 +48,8 @@ def main() -> None:
     given = data(options.records)
     seconds = min(ours(*given)[0] for _ in range(3))
     looped = plain_loop(*given, LOOPED) * RESAMPLES / LOOPED
-    print(f"{RESAMPLES} resamples x {CLASSES} classes x {options.records} records: {seconds:.2f} s; a scikit-learn loop "
+    size = f"{RESAMPLES} resamples x {CLASSES} classes x {options.records} records"
+    print(f"{size}: {seconds:.2f} s; a scikit-learn loop "
           f"{looped:.1f} s (from {LOOPED} resamples), {looped / seconds:.0f} times as long")  # fmt: skip
     if options.large:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2

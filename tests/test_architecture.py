@@ -28,7 +28,7 @@ modules = pytest.mark.parametrize("module", FILES)
 #: (contract, fourier, layers) stands above the files, its __init__ below them.
 ORDER = [
     *("errors", "files", "registry", "config"),
-    *("recording", "formats", "conversion", "anonymisation", "quality", "noise", "simulator", "sources"),
+    *("recording", "formats", "conversion", "anonymisation", "quality", "noise", "qrs", "simulator", "sources"),
     *("datasets", "fetching", "splits", "corpus", "ingestion", "recorded_noise", "disturbance", "synthesis"),
     *("batch", "views", "augmentation", "encoders", "fusion", "model"),
     *("metrics", "significance", "inference", "preparation", "balance", "training", "evaluation", "prediction"),

@@ -2,7 +2,7 @@
 
 Axis legend: L leads, T samples, K beats. A disturbance acts on a recording as the corpus holds it, in millivolts at its
 rate. Noise is scaled by `noise.gain_for`, the ratio of the noise stress test, over all leads of a recording; R peaks
-come from wfdb's XQRS detector.
+are found on the clean recording.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from wfdb.processing import xqrs_detect
 
 from ecgprism.errors import EcgprismError, nearest
 from ecgprism.ingestion import resample
@@ -65,27 +64,14 @@ class Condition:
     hidden: tuple[str, ...] = ()
 
 
-def find_r_peaks(signal: NDArray[np.float32], leads: Sequence[str], rate_hz: float) -> NDArray[np.int64]:
-    """Return R peaks (K,) in samples by XQRS on lead II, or the first lead; the steepest place where it finds none."""
-    row = np.nan_to_num(signal[leads.index("II") if "II" in leads else 0]).astype(np.float64)
-    half = round(QRS_HALF_S * rate_hz)
-    try:
-        peaks = np.asarray(xqrs_detect(row, rate_hz, verbose=False), dtype=np.int64)
-    except (ValueError, IndexError):  # its way to say: too short, or flat
-        peaks = np.zeros(0, dtype=np.int64)
-    peaks = peaks[(peaks >= half) & (peaks + half < len(row))]
-    if not len(peaks) and len(row) > 2 * half + 1:
-        steepest = int(np.abs(np.diff(row)).argmax())
-        peaks = np.array([min(max(steepest, half), len(row) - half - 1)])
-    return peaks
-
-
 def _scaled(recorded: Recorded, noise: NDArray[np.float64], level_db: float) -> NDArray[np.float32]:
     """Return the signal with noise (L, T) at a ratio in dB; leads that are not recorded stay so."""
     clean = recorded.signal
     there = np.nan_to_num(clean).astype(np.float64)
     held = ~np.isnan(clean).all(axis=1)
-    if not len(recorded.r_peaks) or not held.any() or not noise[held].any():
+    half = round(QRS_HALF_S * recorded.rate_hz)
+    inside = (recorded.r_peaks >= half) & (recorded.r_peaks + half < clean.shape[1])
+    if not inside.any() or not held.any() or not noise[held].any():
         return clean
     gain = gain_for(there[held], noise[held], recorded.r_peaks, recorded.rate_hz, level_db)
     return (clean + gain * noise).astype(np.float32)

@@ -19,13 +19,14 @@ from ecgprism import metrics
 from ecgprism.batch import SignalAssembler
 from ecgprism.config import read_config
 from ecgprism.corpus import Corpus, Examples
-from ecgprism.disturbance import FAMILIES, KINDS, Condition, Recorded, Setting, conditions, find_r_peaks
+from ecgprism.disturbance import FAMILIES, KINDS, Condition, Recorded, Setting, conditions
 from ecgprism.errors import EcgprismError
 from ecgprism.evaluation import trained_on
 from ecgprism.files import whole
 from ecgprism.inference import score
 from ecgprism.metrics import Bools, Floats
 from ecgprism.model import PrismModel
+from ecgprism.qrs import find_r_peaks
 from ecgprism.recorded_noise import RecordedNoise
 from ecgprism.training import CONFIG
 
@@ -219,11 +220,9 @@ def _recorded(corpus: Corpus, number: int, r_peaks: NDArray[np.int64]) -> Record
 
 def _all_peaks(corpus: Corpus, examples: Examples) -> dict[int, NDArray[np.int64]]:
     """Return the R peaks of every recording, found once on the clean signal."""
-    found = {}
-    for number in np.unique(examples.record):
-        recorded = _recorded(corpus, int(number), np.zeros(0, dtype=np.int64))
-        found[int(number)] = find_r_peaks(recorded.signal, recorded.leads, corpus.rate_hz)
-    return found
+    return {
+        int(number): find_r_peaks(corpus.signal(int(number)), corpus.rate_hz) for number in np.unique(examples.record)
+    }
 
 
 def _judged(
