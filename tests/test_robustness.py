@@ -135,7 +135,8 @@ def test_beats_of_long_recordings_are_disturbed_too(tmp_path: Path) -> None:
         "mitbih", write_mitbih(tmp_path / "data", (*DS1[:10], *DS2[:3])), tmp_path / "corpus", workers=1
     ).path
     views = {"wave": {"view": "waveform", "encoder": {"cnn_bilstm": {"width": 4, "stages": 1, "hidden": 4}}}}
-    tree = {"corpus": str(corpus), "window_s": 1, "views": views, "dim": 8, "train": {"epochs": 1, "monitor": "loss"}}
+    tree = {"corpus": str(corpus), "window_s": 1, "classes": ["N", "V"], "views": views, "dim": 8}
+    tree["train"] = {"epochs": 1, "monitor": "loss"}
     fit(parse_config(tree), tmp_path / "run")
     found = stress(tmp_path / "run", families=["noise", "leads", "rate", "clock", "view"], resamples=10)
     assert found["kind"] == "multiclass"
