@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ecgprism.augmentation import augment, band_stop, coloured_noise
+from ecgprism.augmentation import augment, band_stop, coloured_noise, drawn_noise
 from ecgprism.batch import Batch, Column, InputSpec, MetadataSchema, Windows
 from ecgprism.config import Augment
 from ecgprism.encoders.layers import AttentionPool, BiLstm, MaskedBatchNorm, time_mask
@@ -443,7 +443,8 @@ def test_no_augmentation_returns_the_signal_as_it_is() -> None:
     assert torch.equal(out.signal, batch.signal)
     assert torch.equal(out.lead_mask, batch.lead_mask)
     assert Augment().model_dump() == {
-        "scale": 0, "crop": 1, "lead_dropout": 0, "noise_db": None, "time_mask": 0, "frequency_mask_hz": 0, "flip": 0,
+        "scale": 0, "crop": 1, "lead_dropout": 0, "noise_db": None, "noise_from": None, "time_mask": 0,
+        "frequency_mask_hz": 0, "flip": 0,
     }  # fmt: skip
 
 
@@ -612,3 +613,25 @@ def test_frequency_mask_removes_a_band_no_wider_than_asked_below_40_hz() -> None
     assert (gone.sum(dim=1) > 0).float().mean() > 0.9
     kept = torch.where(gone, before, after)
     torch.testing.assert_close(kept, before, rtol=1e-2, atol=1e-2)
+
+
+def test_recorded_noise_of_every_other_record_has_the_ratio_asked_for() -> None:
+    batch = ecgs([1000] * 200)
+    batch = replace(batch, signal=batch.signal - batch.signal.mean(dim=2, keepdim=True))
+    tone = torch.sin(2 * torch.pi * 3 * torch.arange(5000) / 100).repeat(2, 1) + 7.0
+    noisy = augment(batch, Augment(noise_db=(6, 6)), 100.0, generator(), [tone])
+    assert (snr_db(batch, noisy) - 6).abs().max() < 0.5
+    spectrum = torch.fft.rfft(noisy.signal - batch.signal, dim=2).abs().square()
+    of_tone = spectrum[:, :, 28:33].sum(dim=(1, 2)) / spectrum.sum(dim=(1, 2))
+    assert 70 < int((of_tone > 0.9).sum()) < 130
+
+
+def test_drawn_noise_is_of_unit_power_one_kind_a_record_another_place_a_lead() -> None:
+    ramps = [torch.arange(3000.0).repeat(2, 1), torch.rand(1, 500, generator=generator())]
+    kind, place = torch.tensor([0.1, 0.9]), torch.rand(2, 2, 3, generator=generator())
+    noise = drawn_noise(ramps, kind, place, 400)
+    torch.testing.assert_close(noise.square().mean(dim=(1, 2)), torch.ones(2))
+    assert (noise.mean(dim=2).abs() < 1e-5).all()
+    assert not torch.equal(noise[1, 0], noise[1, 1])
+    # a row that goes up but where the record begins anew: the first kind
+    assert (noise[0].diff(dim=1) > 0).float().mean() > 0.99

@@ -6,12 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ecgprism.errors import EcgprismError
-from ecgprism.splits import FRACTIONS, SPLITS, assign, clusters, refuse_leaks, stratified
+from ecgprism.splits import FRACTIONS, SPLITS, assign, clusters, fold, refuse_leaks, stratified
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -275,3 +275,25 @@ def test_what_is_split_by_cluster_never_leaks(records: list[tuple[str | None, st
     cluster = clusters(patients, hashes)
     made = assign([None] * len(records), cluster, np.ones((len(records), 1), dtype=bool), seed)
     refuse_leaks(made.split, [str(i) for i in range(len(records))], patients, hashes)
+
+
+@settings(deadline=None, max_examples=50)
+@given(clustered(), st.integers(2, 6))
+def test_every_record_is_tested_in_one_fold_and_never_with_its_patient_in_training(
+    records: tuple[Ints, Bools], of: int
+) -> None:
+    cluster, target = records
+    assume(len(np.unique(cluster)) >= 2 * of)  # fewer are refused before: a part would be empty
+    split = [fold(cluster, target, k, of) for k in range(1, of + 1)]
+    assert [column.count("test") for column in zip(*split, strict=True)] == [1] * len(cluster)
+    for each in split:
+        assert all(len(held) == 1 for held in splits_of(cluster, each).values())
+
+
+def test_folds_are_stratified_and_leave_a_tenth_of_the_rest_for_validation() -> None:
+    cluster, target = np.arange(500), one_hot([0] * 400 + [1] * 100, 2)
+    for k in range(1, 6):
+        split = np.array(fold(cluster, target, k, 5))
+        assert Counter(split) == {"train": 360, "val": 40, "test": 100}
+        assert target[split == "test"].sum(axis=0).tolist() == [80, 20]
+        assert target[split == "val"].sum(axis=0).tolist() == [32, 8]

@@ -7,23 +7,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ecgprism.comparison import compare
     from ecgprism.config import Config, read_config
     from ecgprism.corpus import Corpus
     from ecgprism.errors import ConfigError, EcgprismError, ReadError
     from ecgprism.evaluation import evaluate
     from ecgprism.formats import open, read
     from ecgprism.ingestion import ingest
+    from ecgprism.ledger import ablate
     from ecgprism.model import PrismModel
     from ecgprism.prediction import embed, predict
     from ecgprism.recording import Recording
     from ecgprism.registry import components, register
+    from ecgprism.robustness import stress
     from ecgprism.training import fit
 
 _HOME = {
     "Config": "config", "ConfigError": "errors", "Corpus": "corpus", "EcgprismError": "errors",
-    "PrismModel": "model", "ReadError": "errors", "Recording": "recording", "components": "registry",
-    "embed": "prediction", "evaluate": "evaluation", "fit": "training", "ingest": "ingestion", "predict": "prediction",
-    "open": "formats", "read": "formats", "read_config": "config", "register": "registry",
+    "PrismModel": "model", "ReadError": "errors", "Recording": "recording", "ablate": "ledger",
+    "compare": "comparison", "components": "registry", "embed": "prediction", "evaluate": "evaluation",
+    "fit": "training", "ingest": "ingestion", "open": "formats", "predict": "prediction", "read": "formats",
+    "read_config": "config", "register": "registry", "stress": "robustness",
 }  # fmt: skip
 
 __all__ = [
@@ -34,6 +38,8 @@ __all__ = [
     "PrismModel",
     "ReadError",
     "Recording",
+    "ablate",
+    "compare",
     "components",
     "embed",
     "evaluate",
@@ -44,6 +50,7 @@ __all__ = [
     "read",
     "read_config",
     "register",
+    "stress",
 ]
 
 
