@@ -109,12 +109,13 @@ def test_the_log_shows_every_views_loss_and_gradient(balance: str, corpus_path: 
     assert len(history) == 3
 
 
-def test_each_balance_trains_other_weights(corpus_path: Path, tmp_path: Path) -> None:
+def test_each_option_trains_other_weights(corpus_path: Path, tmp_path: Path) -> None:
     weights = set()
-    for balance in ("none", "ogm_ge", "blend"):
-        fit(parse_config(small_tree(corpus_path, balance=balance, epochs=3)), tmp_path / balance)
-        weights.add((tmp_path / balance / "history.csv").read_text().splitlines()[-1])
-    assert len(weights) == 3
+    options = [{}, {"balance": "ogm_ge"}, {"balance": "blend"}, {"coalitions": 1.0}, {"view_dropout": 0.6}]
+    for number, option in enumerate(options):
+        fit(parse_config(small_tree(corpus_path, epochs=3, **option)), tmp_path / str(number))
+        weights.add((tmp_path / str(number) / "history.csv").read_text().splitlines()[-1])
+    assert len(weights) == len(options)
 
 
 def test_wrong_options_are_named(corpus_path: Path) -> None:

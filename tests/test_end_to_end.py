@@ -270,6 +270,59 @@ def test_training_interrupted_by_ctrl_c_can_be_resumed(corpus_path: Path, tmp_pa
     assert "exists already" in refuses(*arguments)
 
 
+def test_an_ablation_interrupted_by_ctrl_c_goes_on(corpus_path: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", corpus_path)
+    arguments = [
+        "ablate",
+        str(config),
+        "--seeds",
+        "1",
+        "--workers",
+        "1",
+        "--resamples",
+        "20",
+        "--out",
+        str(tmp_path / "a"),
+    ]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
+    )
+    while not list((tmp_path / "a").glob("runs/*/*/history.csv")):
+        time.sleep(0.05)
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers as well
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "error: interrupted; run the same command again" in err
+    assert "Traceback" not in err
+    out = passes(*arguments)
+    assert "against the best single view" in " ".join(out.split())
+    assert "Shapley value" in out
+    assert {"ledger.json", "ledger.png", "ablation.yaml", "runs"} == {path.name for path in (tmp_path / "a").iterdir()}
+
+
+def test_compare_and_stress(run_path: Path, corpus_path: Path, tmp_path: Path) -> None:
+    for aggregate in ("mean", "max"):
+        passes("evaluate", run_path, "--aggregate", aggregate, "--out", tmp_path / aggregate, "--resamples", "10")
+    out = passes(
+        "compare", tmp_path / "mean", tmp_path / "max", "--out", tmp_path / "c/comparison.json", "--resamples", "20"
+    )
+    assert "DeLong" in out
+    assert json.loads((tmp_path / "c/comparison.json").read_text())["pairs"][0]["accuracy"]["p"] == 1.0
+    out = passes("stress", run_path, "--only", "gain", "--only", "swap", "--out", tmp_path / "s", "--resamples", "10")
+    assert "swap: LA/RA" in out
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {"stress.json", "stress.png"}
+
+
+def test_one_fold_is_trained_and_evaluated(corpus_path: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", corpus_path)
+    passes("train", config, "fold=2/4", "train.epochs=1", "--out", tmp_path / "run")
+    assert " of split test" in passes("evaluate", tmp_path / "run", "--resamples", "10")
+    tested = pd.read_parquet(tmp_path / "run/predictions.parquet")
+    assert 0.2 < len(tested) / 160 < 0.3
+    assert "expected a part of a cross-validation" in refuses("train", config, "fold=5/4", "--out", tmp_path / "x")
+
+
 def test_bad_commands(tmp_path: Path, corpus_path: Path, run_path: Path) -> None:
     config = write_config(tmp_path / "config.yaml", corpus_path)
     out = tmp_path / "x"
@@ -305,6 +358,14 @@ def test_bad_commands(tmp_path: Path, corpus_path: Path, run_path: Path) -> None
     assert "no such file" in refuses("predict", run_path, tmp_path / "no.hea")
     assert "no such column; did you mean 'age'" in refuses("predict", run_path, tmp_path, "--metadata", "agee=3")
     assert "is no lead" in refuses("predict", run_path, tmp_path, "--lead", "ECG=Q")
+    assert "--out" in refuses("ablate", config)
+    assert "at least two views; there is only wave" in refuses(
+        "ablate", config, "views={wave: {view: waveform, encoder: cnn_bilstm}}", "--out", out
+    )
+    assert "two runs or more" in refuses("compare", run_path)
+    assert "evaluate" in refuses("compare", run_path, tmp_path)
+    assert "did you mean 'noise'" in refuses("stress", run_path, "--only", "noies")
+    assert "none of the noise records bw, ma, em" in refuses("stress", run_path, "--noise", tmp_path)
     assert not out.exists()
     assert not out.with_name("x.partial").exists()
 

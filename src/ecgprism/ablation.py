@@ -10,6 +10,7 @@ import json
 import math
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -155,17 +156,24 @@ def run_all(
     progress.planned = len(first) + len(second)
     progress.epochs_planned = progress.planned * ablation.config.train.epochs
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(os.getpid(), threads)) as pool:
-        _run(pool, ablation, first, progress, told)
-        best = {fold: best_single(ablation, fold) for fold in ablation.parts}
-        control = [
-            Job((best[fold],), fold, seed)
-            for fold in ablation.parts
-            for seed in range(ablation.seeds, ablation.control_seeds(best[fold]))
-        ]
-        progress.planned += len(control)
-        progress.epochs_planned += len(control) * ablation.config.train.epochs
-        _run(pool, ablation, [*second, *control], progress, told)
+        try:
+            _run(pool, ablation, first, progress, told)
+            best = {fold: best_single(ablation, fold) for fold in ablation.parts}
+            control = [
+                Job((best[fold],), fold, seed)
+                for fold in ablation.parts
+                for seed in range(ablation.seeds, ablation.control_seeds(best[fold]))
+            ]
+            progress.planned += len(control)
+            progress.epochs_planned += len(control) * ablation.config.train.epochs
+            _run(pool, ablation, [*second, *control], progress, told)
+        except BaseException:
+            # Ctrl-C or a failed training: the others would go on for minutes; they can be resumed
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
     return best
 
 
@@ -202,7 +210,6 @@ def _run(
         for future in done:
             job = left.pop(future)
             if problem := future.exception():
-                pool.shutdown(wait=True, cancel_futures=True)
                 raise EcgprismError(f"{ablation.out / job.folder}: {problem}") from None
             progress.done += 1
             finished += epochs
@@ -225,7 +232,8 @@ def _epochs(run: Path) -> int:
 
 
 def _start_worker(parent: int, threads: int) -> None:
-    """Prepare a worker process: its threads, and its end when the parent is killed (two must not write one folder)."""
+    """Prepare a worker process: its threads, and its end with its parent's (two must not write one folder)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     torch.set_num_threads(threads)
 
     def follow() -> None:

@@ -83,7 +83,8 @@ class Train(_Section):
     """How to train.
 
     `view_dropout` is the share of views hidden from the fusion, or [first epoch, last epoch], linear between them.
-    `balance` keeps the fastest view from starving the others; `modulation` is how hard `ogm_ge` brakes it.
+    `coalitions` is the weight of a second decision on every record, from a random part of its views: the whole is then
+    trained on every record, and so is what is left when views are missing. `balance` keeps the fastest view from starving the others; `modulation` is how hard `ogm_ge` brakes it.
     """
 
     epochs: Annotated[int, Field(gt=0)] = 30
@@ -96,6 +97,7 @@ class Train(_Section):
     class_weights: Literal["none", "balanced"] = "none"
     auxiliary: Annotated[float, Field(ge=0)] = 0.3
     view_dropout: Share | tuple[Share, Share] = 0.1
+    coalitions: Annotated[float, Field(ge=0)] = 0.0
     balance: Literal["none", "ogm_ge", "blend"] = "none"
     modulation: Annotated[float, Field(gt=0)] = 0.3
     monitor: Literal["macro_auroc", "macro_f1", "loss"] = "macro_auroc"

@@ -278,7 +278,8 @@ class Fitting(pl.LightningModule):
         options = self.prepared.config.augment
         batch = augment(batch, options, self.model.spec.rate_hz, generator, self.recorded_noise(batch.signal.device))
         assert batch.target is not None
-        output = self.model(batch, self._kept_views(batch))
+        tokens, present = self.model.encode(batch), self.model.present(batch)
+        output = self.model.decide(tokens, present, self._kept_views(present))
         fused = self._loss(output.fused, batch.target).mean()
         losses = {"train_loss": fused}
         for v, (name, logits) in enumerate(output.views.items()):
@@ -286,6 +287,9 @@ class Fitting(pl.LightningModule):
             each = self._loss(logits, batch.target) * there
             losses[f"train_loss_{name}"] = each.sum() / there.sum().clamp(min=1)
         total = self._total(losses)
+        if self.options.coalitions and len(self.model.branches) > 1:
+            part = self.model.decide(tokens, present, balance.kept_views(present, 0.5)).fused
+            total = total + self.options.coalitions * self._loss(part, batch.target).mean()
         if self.options.balance == "ogm_ge":
             self.brakes = balance.brakes(output, batch.target, self.prepared.task.kind, self.options.modulation)
         if not torch.isfinite(total):
@@ -313,12 +317,12 @@ class Fitting(pl.LightningModule):
             return torch.stack([weight * losses[name] for name, weight in blend.items()]).sum()
         return fused + self.options.auxiliary * torch.stack(own).mean()
 
-    def _kept_views(self, batch: Batch) -> Tensor | None:
+    def _kept_views(self, present: Tensor) -> Tensor | None:
         """Return bool (B, V): views that training lets the fusion see."""
         p = balance.dropout_at(self.options.view_dropout, self.epoch, self.options.epochs)
         if p == 0 or len(self.model.branches) < 2:
             return None
-        return balance.kept_views(self.model.present(batch), p)
+        return balance.kept_views(present, p)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Measure each view's gradient, then brake the views that lead (OGM-GE)."""
