@@ -84,7 +84,8 @@ class Train(_Section):
 
     `view_dropout` is the share of views hidden from the fusion, or [first epoch, last epoch], linear between them.
     `coalitions` is the weight of a second decision on every record, from a random part of its views: the whole is then
-    trained on every record, and so is what is left when views are missing. `balance` keeps the fastest view from starving the others; `modulation` is how hard `ogm_ge` brakes it.
+    trained on every record, and so is what is left when views are missing. `balance` keeps the fastest view from
+    starving the others; `modulation` is how hard `ogm_ge` brakes it.
     """
 
     epochs: Annotated[int, Field(gt=0)] = 30
