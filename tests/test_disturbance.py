@@ -117,6 +117,17 @@ def test_a_curve_is_of_one_noise_that_grows_and_repeats() -> None:
     assert abs(np.corrcoef(a[0], elsewhere[0])[0, 1]) < 0.2
 
 
+def test_one_lead_of_half_a_minute_gets_motion_noise_at_the_ratio_too() -> None:
+    """Few shifts of one electrode: the trimmed mean may leave all of them out, then another draw is taken."""
+    made = simulate(3, rate_hz=RATE_HZ, duration_s=30.0, acquisition=Acquisition(snr_db=math.inf)).recording
+    disturb = one("noise", "motion", 6.0).of_record
+    assert disturb is not None
+    for number in range(40):
+        recorded = Recorded(number, made.signal[:1], ("I",), RATE_HZ, find_r_peaks(made.signal, RATE_HZ))
+        noise = disturb(recorded).astype(float) - recorded.signal
+        assert snr_db(recorded.signal, noise, recorded.r_peaks, RATE_HZ) == pytest.approx(6.0, abs=0.05)
+
+
 def test_noise_keeps_what_was_not_recorded_and_the_relations_of_the_leads() -> None:
     recorded = twelve()
     signal = recorded.signal.copy()

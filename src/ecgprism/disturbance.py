@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from ecgprism.errors import EcgprismError, nearest
 from ecgprism.ingestion import resample
-from ecgprism.noise import QRS_HALF_S, gain_for, mains
+from ecgprism.noise import QRS_HALF_S, gain_for, mains, noise_power
 from ecgprism.recorded_noise import RecordedNoise, in_leads
 from ecgprism.recording import STANDARD_LEADS
 from ecgprism.simulator.electrodes import EIGHT, POTENTIALS, TWELVE, swapped
 
+DRAWS = 10  # of a noise until there is some
 KINDS = ("wander", "muscle", "motion")
 LEVELS_DB = (24.0, 18.0, 12.0, 6.0, 0.0, -6.0)
 MAINS_HZ, MAINS_DB, MAINS_RATE_HZ = (50.0, 60.0), (12.0, 0.0), 500.0
@@ -71,7 +72,7 @@ def _scaled(recorded: Recorded, noise: NDArray[np.float64], level_db: float) -> 
     held = ~np.isnan(clean).all(axis=1)
     half = round(QRS_HALF_S * recorded.rate_hz)
     inside = (recorded.r_peaks >= half) & (recorded.r_peaks + half < clean.shape[1])
-    if not inside.any() or not held.any() or not noise[held].any():
+    if not inside.any() or not held.any() or noise_power(noise[held], recorded.rate_hz) == 0:
         return clean
     gain = gain_for(there[held], noise[held], recorded.r_peaks, recorded.rate_hz, level_db)
     return (clean + gain * noise).astype(np.float32)
@@ -81,8 +82,13 @@ def _noisy(
     recorded: Recorded, kind: str, level_db: float, recorded_noise: RecordedNoise | None, seed: int
 ) -> NDArray[np.float32]:
     # one draw per recording and kind, whatever the level: a curve is of one noise that grows
-    rng = np.random.default_rng([seed, recorded.number, KINDS.index(kind)])
-    noise = in_leads(kind, recorded.leads, recorded.signal.shape[1], recorded.rate_hz, rng, recorded_noise)
+    samples, rate_hz = recorded.signal.shape[1], recorded.rate_hz
+    for attempt in range(DRAWS):
+        rng = np.random.default_rng([seed, recorded.number, KINDS.index(kind), attempt])
+        noise = in_leads(kind, recorded.leads, samples, rate_hz, rng, recorded_noise)
+        # a single shift of an electrode can fall into the seconds that the trimmed mean leaves out
+        if noise_power(noise, rate_hz) > 0:
+            break
     return _scaled(recorded, noise, level_db)
 
 
