@@ -123,6 +123,21 @@ def test_waveform_is_the_signal_about_each_leads_mean() -> None:
         assert not x[row, :, samples:].any()
 
 
+def test_waveform_without_its_moving_mean_is_that_of_numpy_and_loses_wander() -> None:
+    batch = ecgs([1000, 640])
+    seen = Waveform(TWELVE_LEADS, detrend_s=1.0)(batch)
+    for row, n in ((0, 1000), (1, 640)):
+        x = batch.signal[row, :, :n].double().numpy()
+        x = x - x.mean(axis=1, keepdims=True)
+        window = [x[:, max(i - 50, 0) : i + 51].mean(axis=1) for i in range(n)]
+        np.testing.assert_allclose(seen.x[row, :, :n], x - np.stack(window, axis=1), atol=1e-5)
+        assert (seen.x[row, :, n:] == 0).all()
+    slow = replace(
+        batch, signal=torch.sin(2 * torch.pi * 0.1 * torch.arange(1000) / 100).expand(2, 12, 1000), length=None
+    )
+    assert Waveform(TWELVE_LEADS, detrend_s=1.0)(slow).x[:, :, 100:-100].abs().max() < 0.03
+
+
 def test_waveform_scaled_by_record_has_unit_spread_over_the_leads_that_are_there() -> None:
     batch = ecgs((1000, 400))
     mask = batch.lead_mask.clone()
