@@ -79,10 +79,14 @@ class ConsoleWatch(Watch):
 
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
         """Print the epoch's line."""
-        own = [f"{k.removeprefix('train_loss_')} {v:.3f}" for k, v in row.items() if k.startswith("train_loss_")]
+        own = [
+            f"{k.removeprefix('train_loss_')} {v:.3f}, gradient {row[k.replace('train_loss', 'grad_norm')]:.2f}"
+            for k, v in row.items()
+            if k.startswith("train_loss_")
+        ]
         self.console.print(
             f"epoch {int(row['epoch']):>3}  loss {row['train_loss']:.3f}"
-            + (f" ({', '.join(own)})" if own else "")
+            + (f" ({'; '.join(own)})" if own else "")
             + f"  val loss {row['val_loss']:.3f}  AUROC {row['val_macro_auroc']:.4f}  F1 {row['val_macro_f1']:.3f}"
             + ("  [bold]best[/]" if improved else ""),
             highlight=False,

@@ -286,11 +286,20 @@ def bootstrap(
     `statistic(weights)` returns {name: array}: (R,) or (R, K) for weights (R, N); () or (K,) for None, the value
     itself. For a paired comparison let it return the difference of two models under the same weights.
     """
+    drawn = resampled(statistic, clusters, resamples, seed)
+    return {name: interval(*values, level) for name, values in drawn.items()}
+
+
+def resampled(
+    statistic: Statistic, clusters: NDArray[Any], resamples: int = 1000, seed: int = 0
+) -> dict[str, tuple[Floats, Floats]]:
+    """Return by name the value, () or (K,), and what every resample gives, (R,) or (R, K).
+
+    Equal clusters and seed give equal resamples: differences between two calls are paired.
+    """
     point = statistic(None)
     blocks = [statistic(weights) for weights in cluster_weights(clusters, resamples, seed)]
-    return {
-        name: interval(value, np.concatenate([block[name] for block in blocks]), level) for name, value in point.items()
-    }
+    return {name: (np.asarray(value), np.concatenate([b[name] for b in blocks])) for name, value in point.items()}
 
 
 def interval(value: Floats, drawn: Floats, level: float = 0.95) -> Interval:

@@ -84,10 +84,12 @@ def stress(
     wanted, skipped = conditions(_setting(model, corpus, examples, recorded, seed), families)
     todo = [Condition("clean", "clean"), *wanted]
     peaks = _all_peaks(corpus, examples)
-    answers = []
+    drawn = []
     for done, condition in enumerate(todo):
         progress(done, len(todo))
-        answers.append(answer(subjects, corpus, examples, condition, peaks))
+        # judged at once: the answers of one condition are in memory, not those of all
+        answered = answer(subjects, corpus, examples, condition, peaks)
+        drawn.append(_drawn(answered, examples, model.task.classes, resamples, seed))
     progress(len(todo), len(todo))
     report = {
         "run": str(run),
@@ -104,7 +106,7 @@ def stress(
         },
         "skipped": skipped,
         "resamples": resamples,
-        **_judged(todo, answers, examples, model.task.classes, resamples, seed),
+        **_judged(todo, drawn),
     }
     folder = Path(out) if out is not None else run
     folder.mkdir(parents=True, exist_ok=True)
@@ -225,40 +227,41 @@ def _all_peaks(corpus: Corpus, examples: Examples) -> dict[int, NDArray[np.int64
     }
 
 
-def _judged(
-    todo: Sequence[Condition], answers: Sequence[Answered], examples: Examples, classes: tuple[str, ...],
-    resamples: int, seed: int,
-) -> dict[str, Any]:  # fmt: skip
-    """Return the report's part on the conditions: scores, paired changes from clean and from the other models."""
+def _drawn(
+    answered: Answered, examples: Examples, classes: tuple[str, ...], resamples: int, seed: int
+) -> dict[str, tuple[Floats, Floats]]:
+    """Return by model the primary metric and its resamples (R,), the same ones for every condition."""
     primary, target = metrics.primary(classes), examples.target
-    names = list(answers[0].probabilities)
 
     def statistic(weights: Floats | None) -> Mapping[str, Floats]:
-        out: dict[str, Floats] = {}
-        for i, each in enumerate(answers):
-            for name in names:
-                found = metrics.essentials(target, each.probabilities[name], each.decided[name], classes, weights)
-                out[f"{i}|{name}"] = found[primary]
-            out[f"{i}|change"] = out[f"{i}|{names[0]}"] - out[f"0|{names[0]}"]
-            for name in names[1:]:
-                out[f"{i}|over|{name}"] = out[f"{i}|{names[0]}"] - out[f"{i}|{name}"]
-        return out
-
-    intervals = metrics.bootstrap(statistic, examples.cluster, resamples, seed)
-
-    def entry(i: int) -> dict[str, Any]:
-        clean, value = intervals[f"0|{names[0]}"].value.item(), intervals[f"{i}|{names[0]}"].value.item()
-        kept = None if math.isnan(value) or not clean else value / clean
         return {
-            "family": todo[i].family,
-            "name": todo[i].name,
-            "level": todo[i].level,
-            "models": {name: metrics.plain(intervals[f"{i}|{name}"]) for name in names},
-            "change": metrics.plain(intervals[f"{i}|change"]),
-            "kept": kept,
-            "over": {name: metrics.plain(intervals[f"{i}|over|{name}"]) for name in names[1:]},
+            name: metrics.essentials(target, p, answered.decided[name], classes, weights)[primary]
+            for name, p in answered.probabilities.items()
         }
 
-    rows = [entry(i) for i in range(1, len(todo))]
-    rows.sort(key=lambda row: math.inf if row["change"]["value"] is None else row["change"]["value"])
-    return {"clean": entry(0), "conditions": rows}
+    return metrics.resampled(statistic, examples.cluster, resamples, seed)
+
+
+def _judged(todo: Sequence[Condition], drawn: Sequence[Mapping[str, tuple[Floats, Floats]]]) -> dict[str, Any]:
+    """Return the report's part on the conditions: scores, paired changes from clean and from the other models."""
+    first, *others = drawn[0]
+    clean = drawn[0][first]
+
+    def minus(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> dict[str, Any]:
+        return metrics.plain(metrics.interval(a[0] - b[0], a[1] - b[1]))
+
+    def entry(condition: Condition, of_models: Mapping[str, tuple[Floats, Floats]]) -> dict[str, Any]:
+        value = float(of_models[first][0])
+        return {
+            "family": condition.family,
+            "name": condition.name,
+            "level": condition.level,
+            "models": {name: metrics.plain(metrics.interval(*each)) for name, each in of_models.items()},
+            "change": minus(of_models[first], clean),
+            "kept": None if math.isnan(value) or not clean[0] else value / float(clean[0]),
+            "over": {name: minus(of_models[first], of_models[name]) for name in others},
+        }
+
+    rows = [entry(condition, of_models) for condition, of_models in zip(todo, drawn, strict=True)]
+    worst_first = sorted(rows[1:], key=lambda row: (row["change"]["value"] is None, row["change"]["value"] or 0.0))
+    return {"clean": rows[0], "conditions": worst_first}
