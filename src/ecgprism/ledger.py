@@ -33,6 +33,7 @@ ALONE, WITHOUT, HIDDEN = "{} alone", "without {}", "{} hidden"
 EMPTY = "nothing"
 
 RULES = {
+    "costs": "members, parameters and training seconds of a side, inference milliseconds an item; means over folds",
     "fused": "the configured model, an ensemble of its seeds (probabilities averaged)",
     "best single": "the view whose ensemble of as many seeds is best on validation (of each fold)",
     "control": "that view with seeds added until the ensemble has at least the parameters of the fused side",
@@ -225,8 +226,8 @@ def _pooled(
             np.concatenate([side.test.probabilities for side in each]),
             np.concatenate([side.decide(side.test.probabilities) for side in each]),
             {
-                "members": each[0].members,
-                "parameters": each[0].parameters,
+                "members": round(float(np.mean([side.members for side in each])), 1),
+                "parameters": round(float(np.mean([side.parameters for side in each]))),
                 "training_seconds": round(float(np.mean([side.training_seconds for side in each])), 1),
                 "inference_ms": round(float(np.mean([side.inference_ms for side in each])), 3),
             },

@@ -166,7 +166,7 @@ def _show_ledger(report: Mapping[str, Any]) -> None:
     for name, entry in report["models"].items():
         costs = []
         if "members" in entry:
-            costs = [str(entry["members"]), f"{entry['parameters']:,}", f"{entry['training_seconds']:.0f} s",
+            costs = [f"{entry['members']:g}", f"{entry['parameters']:,}", f"{entry['training_seconds']:.0f} s",
                      f"{entry['inference_ms']:.1f} ms"]  # fmt: skip
         models.add_row(escape(name), *(_interval(entry["metrics"][key]) for key in shown), *costs)
     out_console.print(models)
