@@ -7,6 +7,7 @@ branch of the model whose view the encoder accepts.
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import re
 import struct
@@ -342,6 +343,24 @@ def test_fusion_of_a_record_without_any_view_is_finite(name: str) -> None:
     fused = fusion(tokens, present)
     assert fused.isfinite().all()
     assert torch.equal(fused[1], fusion({k: torch.zeros_like(t) for k, t in tokens.items()}, present)[1])
+
+
+def test_late_weighs_the_logits_of_the_views_that_are_there_class_by_class() -> None:
+    head = fusion_of("late").head(DIM, 2)
+    head.load_state_dict({
+        "weights": torch.tensor([[0.0, 1.0], [0.0, 0.0], [math.log(2), 2.0]]), "nothing": torch.tensor([7.0, 8.0]),
+    })  # fmt: skip
+    own = {part: torch.tensor([[1.0 + k, 10.0 + k]]).repeat(3, 1) for k, part in enumerate(PARTS)}
+    own[PARTS[1]][1] = torch.nan
+    present = torch.tensor([[True, True, True], [True, False, True], [False, False, False]])
+    logits = head(torch.zeros(3, DIM), own, present)
+    e = math.e
+    expected = [
+        [(1 + 2 + 2 * 3) / 4, (10 * e + 11 + 12 * e**2) / (e + 1 + e**2)],
+        [(1 + 2 * 3) / 3, (10 * e + 12 * e**2) / (e + e**2)],
+        [7.0, 8.0],
+    ]
+    torch.testing.assert_close(logits, torch.tensor(expected))
 
 
 @fusions

@@ -140,6 +140,9 @@ def test_beats_of_long_recordings_are_disturbed_too(tmp_path: Path) -> None:
     fit(parse_config(tree), tmp_path / "run")
     found = stress(tmp_path / "run", families=["noise", "leads", "rate", "clock", "view"], resamples=10)
     assert found["kind"] == "multiclass"
+    value = evaluate(tmp_path / "run", resamples=10).value("macro_auroc")[0]
+    assert found["clean"]["models"]["wave"]["value"] == pytest.approx(value, abs=1e-6)
+    assert 0 < value < 1
     assert {row["family"] for row in found["conditions"]} >= {"noise", "rate", "clock", "leads"}
     assert found["skipped"] == {"view": "the model has one view"}
 
