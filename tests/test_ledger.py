@@ -221,6 +221,23 @@ def test_an_ablation_killed_in_the_middle_goes_on_to_the_same_ledger(
     assert (out / "ledger.png").stat().st_size > 10_000
 
 
+def test_a_worker_ends_with_its_parent(marked: Path, tmp_path: Path) -> None:
+    """A training of minutes must not go on writing where a second ablation takes it up."""
+    config, out = tmp_path / "c.yaml", tmp_path / "out"
+    config.write_text(yaml.safe_dump(config_of(marked, PARTS, epochs=2000, patience=2000).plain()))
+    process = subprocess.Popen(ablating(config, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not list(out.glob("runs/*/*/history.csv")) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(4)
+    histories = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/history.csv")}
+    assert histories
+    time.sleep(3)
+    assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/history.csv")} == histories
+
+
 def test_a_finished_ablation_is_only_accounted_again(marked: Path, marked_ledger: Ledger) -> None:
     before = {path: path.stat().st_mtime_ns for path in marked_ledger.path.glob("runs/*/*/*")}
     again = ablate(config_of(marked, PARTS), marked_ledger.path, seeds=1, folds=2, workers=2, resamples=300)

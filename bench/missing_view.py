@@ -1,0 +1,68 @@
+"""What a fused model loses when a view is missing, against models that were trained without it; pooled over folds.
+
+python bench/missing_view.py ABLATION RUN [RUN ...]
+
+ABLATION is a folder of `ecgprism ablate --seeds 1 --folds N`: its models without a view are the reference. RUN are the
+fused models of its folds in order, trained otherwise, as `bench/fusions.py --fusions concat --override ...` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from ecgprism import PrismModel, metrics, read_config
+from ecgprism.batch import CorpusAssembler
+from ecgprism.comparison import tested
+from ecgprism.evaluation import trained_on
+from ecgprism.inference import score
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ablation", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
+    options = parser.parse_args()
+    views = list(PrismModel.load(options.runs[0]).branches)
+    sides: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    targets, clusters = [], []
+    for k, run in enumerate(options.runs, 1):
+        model, corpus = PrismModel.load(run), trained_on(read_config(run / "config.yaml"))
+        kind, classes = model.task.kind, model.task.classes
+        thresholds = 0.5 if model.card.thresholds is None else np.asarray(model.card.thresholds)
+        examples = corpus.select(model.card.task, ("test",), classes)
+        assembler = CorpusAssembler(corpus, examples, model.spec)
+        targets.append(examples.target)
+        clusters.append(examples.cluster)
+        for hidden in ("nothing", *views):
+            p = score(model, assembler, hidden=[hidden] if hidden in views else []).probabilities
+            sides.setdefault(f"{hidden} hidden", []).append((p, metrics.decide(p, kind, thresholds)))
+        keys = list(zip(corpus.records["record_id"].iloc[examples.record], examples.start, strict=True))
+        for view in ("", *views):
+            folder = options.ablation / "runs" / "+".join(v for v in views if v != view) / f"fold{k}-seed0"
+            other = tested(folder, classes)
+            place = {key: i for i, key in enumerate(other.item)}
+            order = [place[key] for key in keys]
+            name = f"trained without {view}" if view else "the ablation's fused"
+            sides.setdefault(name, []).append((other.probabilities[order], other.decided[order]))
+    target, cluster = np.concatenate(targets), np.concatenate(clusters)
+    pooled = {name: [np.concatenate(each) for each in zip(*parts, strict=True)] for name, parts in sides.items()}
+    pairs = [("nothing hidden", "the ablation's fused")] + [(f"{v} hidden", f"trained without {v}") for v in views]
+
+    def statistic(weights: np.ndarray | None) -> dict[str, np.ndarray]:
+        found = {name: metrics.essentials(target, p, d, classes, weights) for name, (p, d) in pooled.items()}
+        out = {f"{name}|{key}": value for name, values in found.items() for key, value in values.items()}
+        return out | {f"{a} - {b}|{key}": found[a][key] - found[b][key] for a, b in pairs for key in found[a]}
+
+    intervals = metrics.bootstrap(statistic, cluster)
+    for a, b in pairs:
+        for key in dict.fromkeys((metrics.primary(classes), "macro_auroc")):
+            one, other, difference = (intervals[f"{name}|{key}"] for name in (a, b, f"{a} - {b}"))
+            print(f"{key}: {a} {one.value:.3f}, {b} {other.value:.3f}: "
+                  f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
