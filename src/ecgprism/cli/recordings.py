@@ -119,7 +119,7 @@ def simulate(
     rate: Annotated[float, typer.Option(help="sampling rate in Hz")] = 500.0,
     seconds: Annotated[float, typer.Option(help="length of a record in s")] = 10.0,
     seed: Annotated[int, typer.Option(help="the same seed gives the same records", min=0)] = 0,
-    snr_db: Annotated[float | None, typer.Option(help="signal-to-noise ratio (default: drawn, about 20)")] = None,
+    snr_db: Annotated[float | None, typer.Option(help="signal-to-noise ratio (default: drawn, about 23)")] = None,
     condition: Annotated[
         list[str] | None, typer.Option(help="a condition, as in lbbb or lbbb=0.8 (repeatable; default: as in nature)")
     ] = None,

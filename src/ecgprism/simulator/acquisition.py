@@ -19,7 +19,7 @@ _SHARES = {"wander": 0.45, "muscle": 0.4, "motion": 0.1, "mains": 0.05}
 class Acquisition:
     """How a record is recorded.
 
-    `snr_db` signal-to-noise ratio in dB (None: drawn, about 20; infinite: no noise); `kinds` of noise in it;
+    `snr_db` signal-to-noise ratio in dB (None: drawn, about 23; infinite: no noise); `kinds` of noise in it;
     `swap` pairs of exchanged electrodes (`LA/RA`); `lead_off` electrodes without contact: a chest lead is flat then, a
     limb electrode picks up hum and drift; `range_mv` where the amplifier saturates; `step_uv` of the converter.
     Raises ConfigError for what no recorder can do.
@@ -65,7 +65,7 @@ def acquire(
 ) -> Acquired:
     """Record the leads I, II, V1..V6 of a heart (8, T) mV; `breath` (T,) moves the electrodes, `r_peaks` in samples."""
     samples = eight.shape[1]
-    wanted_db = options.snr_db if options.snr_db is not None else float(np.clip(rng.normal(20, 5), 6, 34))
+    wanted_db = options.snr_db if options.snr_db is not None else float(np.clip(rng.normal(23, 5), 9, 37))
     pick_up = np.zeros((len(ELECTRODES), samples))
     levels = {}
     if wanted_db != math.inf:
