@@ -8,5 +8,4 @@ train() { ecgprism train "$here/configs/cinc2017.yaml" corpus="$corpus" --out "$
 train wave 'views={wave: {view: {waveform: {scale: record}}, encoder: cnn_bilstm}}' "$@"
 train stft 'views={stft: {view: spectrogram, encoder: crnn2d}}' "$@"
 train fused "$@"
-python "$here/bench/paired.py" "$out/wave" "$out/fused"
-python "$here/bench/paired.py" "$out/stft" "$out/fused"
+ecgprism compare "$out/fused" "$out/wave" "$out/stft"

@@ -8,4 +8,4 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 train() { ecgprism train "$here/configs/$2" corpus="$corpus" --out "$out/$1" "${@:3}"; ecgprism evaluate "$out/$1"; }
 train wave ptbxl_wave.yaml "$@"
 train fused ptbxl.yaml "$@"
-python "$here/bench/paired.py" "$out/wave" "$out/fused"
+ecgprism compare "$out/fused" "$out/wave"
