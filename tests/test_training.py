@@ -247,7 +247,7 @@ def test_view_dropout_always_leaves_a_view_that_the_record_has(corpus_path: Path
     batch = next(iter(fitting.batches))
     no_metadata = Batch(batch.signal, batch.length, batch.lead_mask, torch.full_like(batch.metadata, float("nan")))
     torch.manual_seed(0)
-    keep = fitting._kept_views(no_metadata)
+    keep = fitting._kept_views(fitting.model.present(no_metadata))
     assert keep is not None
     assert (keep & prepared.model.present(no_metadata)).any(dim=1).all()
     assert not keep.all()

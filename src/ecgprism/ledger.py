@@ -182,6 +182,7 @@ def account(ablation: Ablation, best: Mapping[int, str], resamples: int = 1000) 
         "resamples": resamples,
         "best_single": {str(fold): view for fold, view in best.items()},
         "rules": RULES,
+        "notes": _notes(ablation.config),
         "models": {name: {**entries(name), **dict(model.costs or {})} for name, model in judged.items()},
         "differences": {f"{a} - {b}": entries(f"{a} - {b}") for a, b in pairs},
         "shapley": {view: entries(f"shapley {view}")["metrics"] for view in ablation.full},
@@ -195,6 +196,14 @@ def account(ablation: Ablation, best: Mapping[int, str], resamples: int = 1000) 
     report["worth"] = {view: worth_of(report, view) for view in ablation.full}
     report["verdict"] = verdict(report)
     return report
+
+
+def _notes(config: Config) -> list[str]:
+    """Return what the reader of the values under masks should know."""
+    if config.train.coalitions or config.train.view_dropout not in (0, (0, 0)):
+        return []
+    return ["training hid no view (view_dropout and coalitions are 0): the values under masks are of a model that never "
+            "had to do without one"]  # fmt: skip
 
 
 def _pairs(ablation: Ablation) -> list[tuple[str, str]]:

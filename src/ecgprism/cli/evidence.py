@@ -162,6 +162,8 @@ def _show_ledger(report: Mapping[str, Any]) -> None:
     folds = f"{report['folds']} folds, pooled" if report["folds"] else "the corpus's own test split"
     seeds = "one seed a model" if report["seeds"] == 1 else f"{report['seeds']} seeds a model, as one ensemble"
     out_console.print(f"{report['items']} items of {report['patients']} patients ({folds}), {seeds}")
+    for note in report["notes"]:
+        out_console.print(f"note: {escape(note)}")
     models = _table("model", *shown, "members", "parameters", "training", "inference")
     for name, entry in report["models"].items():
         costs = []
