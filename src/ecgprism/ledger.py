@@ -202,8 +202,7 @@ def _notes(config: Config) -> list[str]:
     """Return what the reader of the values under masks should know."""
     if config.train.coalitions or config.train.view_dropout not in (0, (0, 0)):
         return []
-    return ["training hid no view (view_dropout and coalitions are 0): the values under masks are of a model that never "
-            "had to do without one"]  # fmt: skip
+    return ["training hid no view (view_dropout and coalitions are 0): values under masks are of an untrained case"]
 
 
 def _pairs(ablation: Ablation) -> list[tuple[str, str]]:
