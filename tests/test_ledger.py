@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from ecgprism import metrics
 from ecgprism.ablation import Ablation, Job, every_subset, planned
 from ecgprism.config import Config, parse_config
 from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.ingestion import ingest
-from ecgprism.ledger import Ledger, ablate, shapley, verdict, worth_of
+from ecgprism.ledger import Ledger, ablate, shapley_weights, verdict, worth_of
 
 from .records import write_csv, write_wfdb
 
@@ -35,6 +37,12 @@ TIMES = ("training_seconds", "inference_ms")
 
 
 # Shapley values
+
+
+def shapley(worth: Mapping[tuple[int, ...], float], players: int) -> NDArray[np.float64]:
+    weights = shapley_weights(players)
+    assert set(weights) == set(worth)
+    return np.sum([weights[subset] * value for subset, value in worth.items()], axis=0)
 
 
 def coalitions(players: int) -> list[tuple[int, ...]]:

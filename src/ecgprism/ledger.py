@@ -287,12 +287,6 @@ def shapley_weights(players: int) -> dict[tuple[int, ...], NDArray[np.float64]]:
     return weights
 
 
-def shapley(worth: Mapping[tuple[int, ...], float], players: int) -> NDArray[np.float64]:
-    """Return each player's Shapley value (players,) of a game given by the worth of every coalition."""
-    weights = shapley_weights(players)
-    return np.sum([weights[subset] * value for subset, value in worth.items()], axis=0)
-
-
 def worth_of(report: Mapping[str, Any], view: str) -> dict[str, Any]:
     """Return what one view is worth: alone, to the whole (trained without it), its Shapley value; in a sentence too."""
     metric = report["metric"]
