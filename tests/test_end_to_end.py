@@ -32,6 +32,14 @@ def ecgprism(*arguments: object, cwd: Path | None = None) -> subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, cwd=cwd)
 
 
+def started(*arguments: str) -> subprocess.Popen[str]:
+    """Start a command that a Ctrl-C can reach, with its workers, even where this process ignores one."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )  # fmt: skip
+
+
 def passes(*arguments: object, cwd: Path | None = None) -> str:
     done = ecgprism(*arguments, cwd=cwd)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -236,12 +244,12 @@ def test_help_is_quick_and_shows_examples() -> None:
 
 def test_ingest_interrupted_by_ctrl_c_goes_on(tmp_path: Path) -> None:
     arguments = ["ingest", "simulated", "n=4000", "--out", str(tmp_path / "c"), "--workers", "2"]
-    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = started(*arguments)
     journal = tmp_path / "c.partial/journal.jsonl"
     while not (journal.is_file() and journal.stat().st_size > 20_000):
         time.sleep(0.02)
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "error: interrupted" in err
@@ -254,13 +262,11 @@ def test_ingest_interrupted_by_ctrl_c_goes_on(tmp_path: Path) -> None:
 def test_training_interrupted_by_ctrl_c_can_be_resumed(corpus_path: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path / "config.yaml", corpus_path)
     arguments = ["train", str(config), "train.epochs=400", "train.patience=400", "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
+    process = started(*arguments)
     while not (tmp_path / "run/history.csv").is_file():
         time.sleep(0.05)
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, out + err
     assert "error: interrupted" in err
@@ -284,9 +290,7 @@ def test_an_ablation_interrupted_by_ctrl_c_goes_on(corpus_path: Path, tmp_path: 
         "--out",
         str(tmp_path / "a"),
     ]
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True
-    )
+    process = started(*arguments)
     while not list((tmp_path / "a").glob("runs/*/*/history.csv")):
         time.sleep(0.05)
         assert process.poll() is None
