@@ -119,7 +119,7 @@ def test_order_of_records_and_of_classes_is_irrelevant(tmp_path: Path) -> None:
     ],
 )
 def test_runs_that_were_not_tested_alike_are_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
-    a, b = evaluated_run(tmp_path / "a", 2.0, 1), evaluated_run(tmp_path / "b", 1.0, 2, **change)  # type: ignore[arg-type]
+    a, b = evaluated_run(tmp_path / "a", 2.0, 1), evaluated_run(tmp_path / "b", 1.0, 2, **change)
     with pytest.raises(EcgprismError) as error:
         compare([a, b])
     assert said in str(error.value)
@@ -157,7 +157,7 @@ def test_one_run_twice_or_alone_or_without_predictions_is_refused(tmp_path: Path
 
 def test_evaluated_runs_compare(run_path: Path, tmp_path: Path) -> None:
     for aggregate in ("mean", "max"):
-        evaluate(run_path, split="test", out=tmp_path / aggregate, aggregate=aggregate, resamples=10)  # type: ignore[arg-type]
+        evaluate(run_path, split="test", out=tmp_path / aggregate, aggregate=aggregate, resamples=10)
     report = compare([tmp_path / "mean", tmp_path / "max"], resamples=20)
     # ten seconds are one window: mean and maximum are the same answers
     assert all(entry["value"] in (0, None) for entry in report["pairs"][0]["metrics"].values())

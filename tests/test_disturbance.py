@@ -42,7 +42,7 @@ def setting(**changes: object) -> Setting:
         "leads": STANDARD_LEADS, "views": ("wave", "stft", "meta"), "columns": ("age", "sex"), "rate_hz": RATE_HZ,
         "longest_s": 30.0, "shortest_s": 10.0, "recorded": None, "seed": 0,
     }  # fmt: skip
-    return Setting(**(given | changes))  # type: ignore[arg-type]
+    return Setting(**(given | changes))
 
 
 def one(family: str, name: str, level: float | None = None, **changes: object) -> Condition:
@@ -151,7 +151,7 @@ def noise_folder(folder: Path, names: tuple[str, ...] = ("bw", "ma")) -> Path:
 
 def test_recorded_noise_is_halved_and_resampled(tmp_path: Path) -> None:
     folder = noise_folder(tmp_path)
-    first, second = (RecordedNoise.read(folder, 100.0, half) for half in ("first", "second"))  # type: ignore[arg-type]
+    first, second = (RecordedNoise.read(folder, 100.0, half) for half in ("first", "second"))
     assert set(first.kinds) == {"wander", "muscle"}
     assert first.kinds["wander"].shape == (2, 1000)
     middle = slice(50, -50)

@@ -27,7 +27,7 @@ from .test_disturbance import noise_folder
 @pytest.fixture(scope="module")
 def solo_path(corpus_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = small_tree(corpus_path)
-    tree["views"] = {"wave": tree["views"]["wave"]}  # type: ignore[index]
+    tree["views"] = {"wave": tree["views"]["wave"]}
     out = tmp_path_factory.mktemp("runs") / "solo"
     fit(parse_config(tree), out)
     return out

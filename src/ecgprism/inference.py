@@ -75,7 +75,7 @@ def score(
             for c, subset in enumerate(subsets):
                 kept = torch.from_numpy(subset).to(device).expand_as(there)
                 of_subsets[c, part] = model.decide(tokens, there, kept).fused.cpu().numpy()
-            present[items] |= there.cpu().numpy()
+            np.logical_or.at(present, items, there.cpu().numpy())  # an item may have several windows in a batch
             if embeddings:
                 for name, vector in output.embeddings.items():
                     total = vectors.setdefault(name, np.zeros((n, vector.shape[1]), dtype=np.float32))

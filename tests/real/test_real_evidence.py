@@ -26,7 +26,7 @@ BEATS = list("NLRBAaJSVrFejnE/fQ")
 
 
 def test_the_noise_stress_database_is_halved_and_each_kind_is_what_it_is_called() -> None:
-    halves = [RecordedNoise.read(folder("nstdb"), 100.0, half) for half in ("first", "second")]  # type: ignore[arg-type]
+    halves = [RecordedNoise.read(folder("nstdb"), 100.0, half) for half in ("first", "second")]
     for half in halves:
         assert set(half.kinds) == {"wander", "muscle"}
         assert {part.shape for part in half.kinds.values()} == {(2, 90278)}
