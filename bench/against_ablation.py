@@ -15,11 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgprism import PrismModel, metrics, read_config
-from ecgprism.batch import CorpusAssembler
-from ecgprism.comparison import tested
-from ecgprism.evaluation import trained_on
-from ecgprism.inference import score
+from ecgprism import PrismModel, read_config
+from ecgprism.corpus.inputs import CorpusAssembler
+from ecgprism.evidence.comparison import tested
+from ecgprism.evidence.evaluation import trained_on
+from ecgprism.interface.answers import decide
+from ecgprism.interface.scoring import score
+from ecgprism.metrics import intervals
+from ecgprism.metrics import scores as metrics
+from ecgprism.model.engine import TorchEngine
 
 
 def fold_of(runs: Path, views: list[str], k: int) -> Path:
@@ -40,13 +44,13 @@ def main() -> None:
         kind, classes = model.task.kind, model.task.classes
         if kind != "multiclass":
             raise SystemExit("error: made for multi-class runs, whose decisions need no thresholds")
-        examples = corpus.select(model.card.task, ("test",), classes)
+        examples = corpus.select(model.card.task_name, ("test",), classes)
         assembler = CorpusAssembler(corpus, examples, model.spec)
         targets.append(examples.target)
         clusters.append(examples.cluster)
         for hidden in ("nothing", *views):
-            p = score(model, assembler, hidden=[hidden] if hidden in views else []).probabilities
-            sides.setdefault(f"{hidden} hidden", []).append((p, metrics.decide(p, kind)))
+            p = score(TorchEngine(model, hidden=[hidden] if hidden in views else []), assembler).probabilities
+            sides.setdefault(f"{hidden} hidden", []).append((p, decide(p, kind)))
         keys = list(zip(corpus.records["record_id"].iloc[examples.record], examples.start, strict=True))
         runs = options.ablation / "runs"
         best = sorted((runs / best_of[str(k)]).glob(f"fold{k}-seed*"))
@@ -56,7 +60,7 @@ def main() -> None:
             members = [tested(folder, classes) for folder in folders]
             place = {key: i for i, key in enumerate(members[0].item)}
             p = np.mean([member.probabilities for member in members], axis=0)[[place[key] for key in keys]]
-            sides.setdefault(name, []).append((p, metrics.decide(p, kind)))
+            sides.setdefault(name, []).append((p, decide(p, kind)))
     target, cluster = np.concatenate(targets), np.concatenate(clusters)
     pooled = {name: [np.concatenate(each) for each in zip(*parts, strict=True)] for name, parts in sides.items()}
     pairs = [("nothing hidden", name) for name in ("best single", "control", "the ablation's fused")]
@@ -67,10 +71,10 @@ def main() -> None:
         out = {f"{name}|{key}": value for name, values in found.items() for key, value in values.items()}
         return out | {f"{a} - {b}|{key}": found[a][key] - found[b][key] for a, b in pairs for key in found[a]}
 
-    intervals = metrics.bootstrap(statistic, cluster)
+    found = intervals.bootstrap(statistic, cluster)
     for a, b in pairs:
         for key in dict.fromkeys((metrics.primary(classes), "macro_auroc")):
-            one, other, difference = (intervals[f"{name}|{key}"] for name in (a, b, f"{a} - {b}"))
+            one, other, difference = (found[f"{name}|{key}"] for name in (a, b, f"{a} - {b}"))
             print(f"{key}: {a} {one.value:.3f}, {b} {other.value:.3f}: "
                   f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})")  # fmt: skip
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
-from ecgprism.corpus import Corpus
-from ecgprism.recording import STANDARD_LEADS
+from ecgprism.corpus.store import Corpus
+from ecgprism.ecg.leads import STANDARD_LEADS
 
 Floats = NDArray[np.float64]
 BEFORE_S, AFTER_S = 0.30, 0.55

@@ -12,7 +12,8 @@ import time
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from ecgprism import metrics
+from ecgprism.metrics import intervals
+from ecgprism.metrics import scores as metrics
 
 CLASSES, RESAMPLES, LOOPED = 5, 1000, 20
 
@@ -23,9 +24,9 @@ def data(records: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return target, rng.random((records, CLASSES)) + 0.5 * target, np.sort(rng.integers(0, records, records))
 
 
-def ours(target: np.ndarray, score: np.ndarray, cluster: np.ndarray) -> tuple[float, metrics.Interval]:
+def ours(target: np.ndarray, score: np.ndarray, cluster: np.ndarray) -> tuple[float, intervals.Interval]:
     began = time.perf_counter()
-    found = metrics.bootstrap(lambda w: {"auroc": metrics.auroc(target, score, w)}, cluster, RESAMPLES)["auroc"]
+    found = intervals.bootstrap(lambda w: {"auroc": metrics.auroc(target, score, w)}, cluster, RESAMPLES)["auroc"]
     return time.perf_counter() - began, found
 
 

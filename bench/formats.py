@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import ecgprism as ep
-from ecgprism.simulator import simulate
+from ecgprism.simulator.simulation import simulate
 
 HOURS, RATE_HZ, LEADS = 24, 250, ("I", "V1", "V5")
 
@@ -77,9 +77,9 @@ def holter() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, write in (("WFDB", write_wfdb), ("EDF", write_edf), ("ISHNE", write_ishne)):
             path = write(Path(folder), steps)
-            ep.open(path)
+            ep.open_recording(path)
             began = time.perf_counter()
-            opened = ep.open(path)
+            opened = ep.open_recording(path)
             opening = 1e3 * (time.perf_counter() - began)
             times = []
             for start_s in np.random.default_rng(0).uniform(0, HOURS * 3600 - 10, 50):

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgprism import components, metrics
-from ecgprism.comparison import tested
+from ecgprism import components
+from ecgprism.evidence.comparison import tested
+from ecgprism.metrics import intervals
+from ecgprism.metrics import scores as metrics
 
 
 def main() -> None:
@@ -68,14 +70,14 @@ def main() -> None:
         out |= {f"{n}-|{key}": value - reference[key] for n, values in found.items() for key, value in values.items()}
         return out
 
-    intervals = metrics.bootstrap(statistic, cluster)
+    found = intervals.bootstrap(statistic, cluster)
     names = list(dict.fromkeys([metrics.primary(first[0].classes), "macro_auroc"]))
     print(f"{len(target)} items, folds {folds} of {options.folds} pooled; differences to {options.fusions[0]}")
     for name in options.fusions:
         facts = [json.loads((options.out / name / f"fold{fold}" / "run.json").read_text()) for fold in folds]
         cells = []
         for key in names:
-            value, difference = intervals[f"{name}|{key}"], intervals[f"{name}-|{key}"]
+            value, difference = found[f"{name}|{key}"], found[f"{name}-|{key}"]
             cells.append(
                 f"{key} {value.value:.3f} ({value.low:.3f}-{value.high:.3f}), "
                 f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"

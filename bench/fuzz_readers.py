@@ -18,8 +18,8 @@ import atheris
 with atheris.instrument_imports(include=["ecgprism.formats", "ecgdatakit", "edfio"]):
     import edfio  # noqa: F401
 
-    from ecgprism import formats
     from ecgprism.errors import ReadError
+    from ecgprism.formats import reading
 
 LIMIT_S, LIMIT_MB = 2.0, 500
 LARGEST_SEED = 60_000
@@ -32,7 +32,7 @@ def one_input(content: bytes) -> None:
     before_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     began = time.process_time()
     try:
-        recording = formats.read(path, rate_hz=250, unit="uV", leads=["I"])
+        recording = reading.read(path, rate_hz=250, unit="uV", leads=["I"])
         assert recording.signal.size
     except ReadError as error:
         assert "\n" not in str(error), str(error)

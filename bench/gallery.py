@@ -6,8 +6,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from ecgprism.plots import draw_sheet
-from ecgprism.simulator import CONDITIONS, Acquisition, simulate
+from ecgprism.presentation.plots import draw_sheet
+from ecgprism.simulator.acquisition import Acquisition
+from ecgprism.simulator.conditions import CONDITIONS
+from ecgprism.simulator.simulation import simulate
 
 DOCS = Path(__file__).parents[1] / "docs"
 PATIENT, SEVERITY, SNR_DB = 8, 0.6, 24.0
@@ -23,7 +25,8 @@ electrodes, where noise enters too; III, aVR, aVL and aVF are derived, so Eintho
     ecgprism ingest simulated n=2000 --out corpora/sim            # straight into a corpus
 
 ```python
-from ecgprism.simulator import Acquisition, simulate
+from ecgprism.simulator.acquisition import Acquisition
+from ecgprism.simulator.simulation import simulate
 
 simulated = simulate(0, rate_hz=500, conditions={{"lbbb": 0.8}}, acquisition=Acquisition(snr_db=12, swap=("LA/RA",)))
 print(simulated.recording.signal.shape, simulated.traits.labels)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import wfdb
 
-from ecgprism.ingestion import ingest, open_source
+from ecgprism.corpus.ingestion import ingest
+from ecgprism.sources.opening import open_source
 
 
 def main() -> None:

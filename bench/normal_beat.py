@@ -14,8 +14,8 @@ from beats import BEFORE_S, Floats, median_beat, normal_signals
 from scipy.optimize import least_squares
 from scipy.signal import resample_poly
 
-from ecgprism.corpus import Corpus
-from ecgprism.simulator.electrodes import DOWER
+from ecgprism.corpus.store import Corpus
+from ecgprism.ecg.electrodes import DOWER
 
 EIGHT = [0, 1, 6, 7, 8, 9, 10, 11]
 FINE = 10  # times the corpus's rate

@@ -10,8 +10,8 @@ import numpy as np
 import wfdb
 from wfdb.processing import xqrs_detect
 
-from ecgprism.ingestion import resample
-from ecgprism.qrs import find_r_peaks
+from ecgprism.ecg.qrs import find_r_peaks
+from ecgprism.ecg.resampling import resample
 
 BEATS, TOLERANCE_S = list("NLRBAaJSVrFejnE/fQ"), 0.1
 

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from scipy.signal import welch
 from scipy.stats import ks_2samp, wasserstein_distance
 
-from ecgprism.corpus import Corpus
-from ecgprism.recording import STANDARD_LEADS
-from ecgprism.simulator import draw, simulate
+from ecgprism.corpus.store import Corpus
+from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.simulator.simulation import draw, simulate
 
 BANDS_HZ = ((0.5, 5), (5, 15), (15, 25), (25, 40))
 

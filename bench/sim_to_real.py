@@ -16,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
-from ecgprism import Config, Corpus, PrismModel, fit, ingest, metrics
-from ecgprism.batch import CorpusAssembler
-from ecgprism.inference import score
+from ecgprism import Config, Corpus, PrismModel, fit, ingest
+from ecgprism.corpus.inputs import CorpusAssembler
+from ecgprism.interface.scoring import score
+from ecgprism.metrics import intervals
+from ecgprism.metrics import scores as metrics
+from ecgprism.model.engine import TorchEngine
 
 TASKS = {
     "af": {
@@ -69,22 +72,22 @@ def main() -> None:
 def superdiagnostic(model: PrismModel, corpus: Corpus, splits: tuple[str, ...]) -> None:
     name, _ = corpus.task("superdiagnostic" if "superdiagnostic" in corpus.meta["tasks"] else None)
     examples = corpus.select(name, splits, model.task.classes)
-    found = score(model, CorpusAssembler(corpus, examples, model.spec)).probabilities
-    intervals = metrics.bootstrap(
+    found = score(TorchEngine(model), CorpusAssembler(corpus, examples, model.spec)).probabilities
+    area = intervals.bootstrap(
         lambda weights: {"auroc": metrics.auroc(examples.target, found, weights)}, examples.cluster, 2000
     )["auroc"]
-    macro = metrics.bootstrap(
+    macro = intervals.bootstrap(
         lambda weights: {"auroc": metrics.macro(metrics.auroc(examples.target, found, weights))}, examples.cluster, 2000
     )["auroc"]
     print(f"{len(examples)} records of {'+'.join(splits)}: macro AUROC {told(macro)}")
     for k, label in enumerate(model.task.classes):
-        print(f"  {label}: {intervals.value[k]:.3f} ({intervals.low[k]:.3f} to {intervals.high[k]:.3f})")
+        print(f"  {label}: {area.value[k]:.3f} ({area.low[k]:.3f} to {area.high[k]:.3f})")
 
 
 def fibrillation(model: PrismModel, corpus: Corpus, splits: tuple[str, ...]) -> None:
     examples = corpus.select("rhythm", splits, ("N", "A", "O", "~"))
     chosen = np.flatnonzero(examples.target[:, :2].any(axis=1))
-    found = score(model, CorpusAssembler(corpus, examples, model.spec)).probabilities
+    found = score(TorchEngine(model), CorpusAssembler(corpus, examples, model.spec)).probabilities
     scores = found[:, model.task.classes.index("AFIB")]
     rule = np.array([irregularity(lead(corpus, examples.record[k]), corpus.rate_hz) for k in chosen])
     target, both = examples.target[chosen, 1:2], np.column_stack([scores[chosen], rule])
@@ -94,7 +97,7 @@ def fibrillation(model: PrismModel, corpus: Corpus, splits: tuple[str, ...]) -> 
         return {"model": model_, "rule": rule_, "model - rule": model_ - rule_}
 
     print(f"{len(chosen)} records of {'+'.join(splits)}, {int(target.sum())} in atrial fibrillation: AUROC")
-    for name, interval in metrics.bootstrap(aurocs, examples.cluster[chosen], 2000).items():
+    for name, interval in intervals.bootstrap(aurocs, examples.cluster[chosen], 2000).items():
         print(f"  {name}: {told(interval)}")
 
 
@@ -114,7 +117,7 @@ def irregularity(signal: NDArray[np.float64], rate_hz: float) -> float:
     return float(np.median(np.abs(np.diff(rr)) / rr[1:])) if len(rr) > 2 else 0.0
 
 
-def told(interval: metrics.Interval) -> str:
+def told(interval: intervals.Interval) -> str:
     return f"{float(interval.value):.3f} ({float(interval.low):.3f} to {float(interval.high):.3f})"
 
 

@@ -13,7 +13,7 @@ import argparse
 import time
 import warnings
 
-from ecgprism.simulator import simulate
+from ecgprism.simulator.simulation import simulate
 
 
 def main() -> None:

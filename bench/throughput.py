@@ -36,11 +36,10 @@ class Ours(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from ecgprism.batch import Column, InputSpec, MetadataSchema
         from ecgprism.config import parse_config
-        from ecgprism.model import PrismModel
-        from ecgprism.recording import STANDARD_LEADS
-        from ecgprism.sources import Task
+        from ecgprism.ecg.leads import STANDARD_LEADS
+        from ecgprism.interface.card import Column, InputSpec, MetadataSchema, Task
+        from ecgprism.model.prism import PrismModel
 
         schema = MetadataSchema((Column("age", mean=60, std=15), Column("sex", ("female", "male"))))
         spec = InputSpec(STANDARD_LEADS, 100.0, SAMPLES, schema)
@@ -48,7 +47,7 @@ class Ours(nn.Module):
         self.model = PrismModel.from_config(config, spec, Task("multilabel", tuple("abcde")))
 
     def forward(self, signal: Tensor) -> Tensor:
-        from ecgprism.batch import Batch
+        from ecgprism.model.batch import Batch
 
         n = signal.shape[0]
         metadata = torch.ones(n, 2)

@@ -24,7 +24,7 @@ def small_tree(corpus: Path, **train: object) -> dict[str, object]:
 
 @pytest.fixture(scope="session")
 def corpus_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from ecgprism.ingestion import ingest
+    from ecgprism.corpus.ingestion import ingest
 
     out = tmp_path_factory.mktemp("corpora") / "simulated"
     ingest("simulated", None, out, options={"n": 160}, workers=1)
@@ -34,7 +34,7 @@ def corpus_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run_path(corpus_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ecgprism.config import parse_config
-    from ecgprism.training import fit
+    from ecgprism.training.run import fit
 
     out = tmp_path_factory.mktemp("runs") / "small"
     fit(parse_config(small_tree(corpus_path)), out)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ecgprism.batch import Batch, Column, InputSpec, MetadataSchema
-from ecgprism.encoders.contract import Encoder
-from ecgprism.recording import STANDARD_LEADS
+from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.interface.card import Column, InputSpec, MetadataSchema
+from ecgprism.model.batch import Batch
+from ecgprism.model.encoders.contract import Encoder
+from ecgprism.model.views.contract import Shape, View, valid_steps
 from ecgprism.registry import check_options, find, options
-from ecgprism.views.contract import Shape, View, valid_steps
 
 METADATA = MetadataSchema((Column("age", mean=60.0, std=15.0), Column("sex", categories=("female", "male"))))
 TWELVE_LEADS = InputSpec(STANDARD_LEADS, 100.0, 1000, METADATA)

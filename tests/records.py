@@ -15,9 +15,10 @@ import wfdb
 from numpy.typing import NDArray
 
 from ecgprism import registry
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
-from ecgprism.recording import Recording
-from ecgprism.sources import Entry, Task
+from ecgprism.interface.card import Task
+from ecgprism.sources.contract import Entry
 
 #: integers per mV of what is written unless a test says otherwise
 GAIN = 200.0

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ecgprism import anonymisation
-from ecgprism.anonymisation import AnonymisationError, anonymise
-from ecgprism.conversion import write
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ConfigError
-from ecgprism.recording import Recording
+from ecgprism.formats import anonymisation
+from ecgprism.formats.anonymisation import AnonymisationError, anonymise
+from ecgprism.formats.conversion import write
 from tests.records import digital, write_wfdb
 
 edfio = pytest.importorskip("edfio")

@@ -40,8 +40,8 @@ FOLDERS = {
         *("electrodes", "conditions", "patients", "rhythm", "beats", "playing", "acquisition", "simulation"),
     ),
     "ecgprism.sources": ("contract", "physionet"),
-    "ecgprism.views": ("contract", "fourier", "spectrogram"),  # spectrum scales its log power as spectrogram does
-    "ecgprism.encoders": ("contract", "layers"),
+    "ecgprism.model.views": ("contract", "fourier", "spectrogram"),  # spectrum scales its log power as spectrogram does
+    "ecgprism.model.encoders": ("contract", "layers"),
     "ecgprism.cli": ("terminal",),
 }
 ALLOWED = {"registry": {"ecgprism.errors"}, "config": {"ecgprism.errors", "ecgprism.registry"}}
@@ -95,10 +95,11 @@ def test_listing_components_and_using_a_model_loads_neither_lightning_nor_matplo
     code = """
         import sys, torch
         from ecgprism import PrismModel, components
-        from ecgprism.batch import Batch, InputSpec
+        from ecgprism.model.batch import Batch
+        from ecgprism.interface.card import InputSpec
         from ecgprism.config import Branch
-        from ecgprism.inference import score
-        from ecgprism.sources.contract import Task
+        from ecgprism.interface.scoring import score
+        from ecgprism.interface.card import Task
 
         assert all(components(kind) for kind in ("views", "encoders", "fusions", "sources"))
         branch = Branch(view="spectrum", encoder={"mlp": {"hidden": 4}})

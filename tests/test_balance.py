@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from ecgprism.balance import blend, brakes, dropout_at, gradient_norms, kept_views, modulate
 from ecgprism.config import parse_config
 from ecgprism.errors import ConfigError
-from ecgprism.model import Output
-from ecgprism.training import fit, prepare
+from ecgprism.model.prism import Output
+from ecgprism.training.balance import blend, brakes, dropout_at, gradient_norms, kept_views, modulate
+from ecgprism.training.preparation import prepare
+from ecgprism.training.run import fit
 
 from .conftest import SMALL_VIEWS, small_tree
 

@@ -16,23 +16,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecgprism import corpus as corpus_module
-from ecgprism import ingestion
-from ecgprism.batch import CorpusAssembler, InputSpec, MetadataSchema
 from ecgprism.config import parse_config
-from ecgprism.corpus import ITEMS, RECORDS, Corpus
+from ecgprism.corpus import ingestion
+from ecgprism.corpus import store as corpus_module
+from ecgprism.corpus.ingestion import Ingested, ingest
+from ecgprism.corpus.inputs import CorpusAssembler
+from ecgprism.corpus.splits import assign
+from ecgprism.corpus.store import ITEMS, RECORDS, Corpus
+from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.ecg.quality import FLAGS, assess
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ConfigError, EcgprismError, ReadError
-from ecgprism.evaluation import evaluate
-from ecgprism.ingestion import Ingested, ingest, open_source
-from ecgprism.quality import FLAGS, assess
-from ecgprism.recording import STANDARD_LEADS, Recording
-from ecgprism.sources import Entry, Item, ItemSource, Task
+from ecgprism.evidence.evaluation import evaluate
+from ecgprism.interface.card import InputSpec, MetadataSchema, Task
 from ecgprism.sources.challenge2021 import SCORED
+from ecgprism.sources.contract import Entry, Item, ItemSource
 from ecgprism.sources.ludb import RHYTHMS
 from ecgprism.sources.mitbih import DS1, DS2, rr_intervals
+from ecgprism.sources.opening import open_source
 from ecgprism.sources.physionet import read_annotations
-from ecgprism.splits import assign
-from ecgprism.training import fit
+from ecgprism.training.run import fit
 
 from .records import digital, known, write_wfdb
 

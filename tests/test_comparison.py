@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from ecgprism.comparison import compare
 from ecgprism.errors import EcgprismError
-from ecgprism.evaluation import evaluate
-from ecgprism.significance import delong_difference, holm, mcnemar
+from ecgprism.evidence.comparison import compare
+from ecgprism.evidence.evaluation import evaluate
+from ecgprism.metrics.significance import delong_difference, holm, mcnemar
 
 CLASSES = ("N", "A", "O")
 

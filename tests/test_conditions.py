@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import detrend, find_peaks
 
-from ecgprism.recording import STANDARD_LEADS
-from ecgprism.simulator import CONDITIONS, Acquisition, Simulated, simulate
+from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.simulator.acquisition import Acquisition
+from ecgprism.simulator.conditions import CONDITIONS
+from ecgprism.simulator.simulation import Simulated, simulate
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecgprism import conversion, formats
-from ecgprism.conversion import ConversionError, convert, digitise, write
+from ecgprism.ecg.leads import LEADS, STANDARD_LEADS
+from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ConfigError, ReadError
-from ecgprism.recording import LEADS, STANDARD_LEADS, Annotation, Recording
+from ecgprism.formats import conversion, reading
+from ecgprism.formats.conversion import ConversionError, convert, digitise, write
 from tests.records import digital, write_raw, write_wfdb
 
 edfio = pytest.importorskip("edfio")
@@ -84,7 +85,7 @@ def largest_step(recording: Recording) -> float:
 def test_any_recording_comes_back_within_half_a_step(recording: Recording, suffix: str, tmp_path: Path) -> None:
     said: list[str] = []
     path = write(recording, tmp_path / f"a{suffix}", fill=True, overwrite=True, note=said.append)
-    read = formats.read(path, FRANK)
+    read = reading.read(path, FRANK)
     expected = recording
     if suffix != ".hea":
         assert np.isnan(recording.signal).any() == any("written as 0 mV" in message for message in said)
@@ -124,7 +125,7 @@ def test_integers_use_the_finest_step_and_are_never_clipped(recording: Recording
 def test_a_wfdb_record_read_and_written_anew_has_the_same_integers(suffix: str, tmp_path: Path) -> None:
     source = write_wfdb(tmp_path, "source", digital(12, 5000), STANDARD_LEADS, rate_hz=500, comments=["Age: 63"])
     path = convert(source, tmp_path / f"target{suffix}")
-    read, original = formats.read(path), formats.read(source)
+    read, original = reading.read(path), reading.read(source)
     assert (read.leads, read.rate_hz) == (STANDARD_LEADS, 500)
     np.testing.assert_array_equal(read.signal, original.signal)
     if suffix != ".edf":
@@ -154,7 +155,7 @@ def test_an_existing_target_is_replaced_only_on_demand(suffix: str, tmp_path: Pa
         write(made(peak=2), path)
     assert path.read_bytes() == before
     write(made(peak=2), path, overwrite=True)
-    equal(formats.read(path), made(peak=2), 0.1)
+    equal(reading.read(path), made(peak=2), 0.1)
 
 
 @pytest.mark.parametrize("other", [".dat", ".atr"])
@@ -288,7 +289,7 @@ def test_gaps_are_refused_unless_they_may_be_filled(suffix: str, tmp_path: Path)
         write(recording, tmp_path / f"a{suffix}")
     assert list(tmp_path.iterdir()) == []
     said: list[str] = []
-    read = formats.read(write(recording, tmp_path / f"a{suffix}", fill=True, note=said.append))
+    read = reading.read(write(recording, tmp_path / f"a{suffix}", fill=True, note=said.append))
     assert not read.signal[1, 10:20].any()
     assert any("written as 0 mV" in message for message in said)
 
@@ -297,7 +298,7 @@ def test_a_gap_far_from_zero_is_filled_with_zero_millivolts_or_its_nearest(tmp_p
     recording = made(peak=1)
     recording.signal[1] += 40
     recording.signal[1, 10:20] = np.nan
-    read = formats.read(write(recording, tmp_path / "a.edf", fill=True))
+    read = reading.read(write(recording, tmp_path / "a.edf", fill=True))
     held = digitise(recording)
     lowest = held.offsets_uv[1] - 32_000 * held.steps_uv[1]
     np.testing.assert_allclose(read.signal[1, 10:20] * 1000, max(lowest, 0), atol=held.steps_uv[1])
@@ -329,7 +330,7 @@ def test_edf_of_a_length_that_does_not_fit_is_refused_or_filled_up(tmp_path: Pat
     with pytest.raises(ConversionError, match=r"3607 samples at 360 Hz are no whole number of EDF records.*--fill"):
         write(recording, tmp_path / "a.edf")
     said: list[str] = []
-    read = formats.read(write(recording, tmp_path / "a.edf", fill=True, note=said.append))
+    read = reading.read(write(recording, tmp_path / "a.edf", fill=True, note=said.append))
     assert read.signal.shape == (2, 3609)
     assert not read.signal[:, 3607:].any()
     assert any("2 samples of 0 mV added at the end" in message for message in said)
@@ -343,12 +344,12 @@ def test_a_rate_that_no_edf_holds_is_refused(tmp_path: Path) -> None:
 def test_edf_of_a_lead_far_from_zero_is_filled_up_with_what_is_nearest_to_zero(tmp_path: Path) -> None:
     recording = made(samples=3607, rate_hz=360, peak=1)
     recording.signal[1] -= 300
-    read = formats.read(write(recording, tmp_path / "a.edf", fill=True))
+    read = reading.read(write(recording, tmp_path / "a.edf", fill=True))
     np.testing.assert_allclose(read.signal[:, 3607:], [[0, 0], [-296.8, -296.8]], atol=0.01)
 
 
 def test_edf_is_filled_up_by_less_than_a_second(tmp_path: Path) -> None:
-    assert formats.read(write(made(samples=3000, rate_hz=257.5), tmp_path / "a.edf", fill=True)).signal.shape[1] == 3090
+    assert reading.read(write(made(samples=3000, rate_hz=257.5), tmp_path / "a.edf", fill=True)).signal.shape[1] == 3090
     with pytest.raises(ConversionError, match=r"3000 samples at 128\.13 Hz .* records; write WFDB or DICOM$"):
         write(made(samples=3000, rate_hz=128.13), tmp_path / "b.edf", fill=True)
 

@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgprism.disturbance import (
+from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.ecg.noise import snr_db
+from ecgprism.ecg.qrs import find_r_peaks
+from ecgprism.ecg.recorded_noise import RecordedNoise, in_leads
+from ecgprism.errors import EcgprismError, ReadError
+from ecgprism.evidence.disturbance import (
     FAMILIES,
     KINDS,
     LEVELS_DB,
@@ -19,12 +24,8 @@ from ecgprism.disturbance import (
     conditions,
     swap_leads,
 )  # fmt: skip
-from ecgprism.errors import EcgprismError, ReadError
-from ecgprism.noise import snr_db
-from ecgprism.qrs import find_r_peaks
-from ecgprism.recorded_noise import RecordedNoise, in_leads
-from ecgprism.recording import STANDARD_LEADS
-from ecgprism.simulator import Acquisition, simulate
+from ecgprism.simulator.acquisition import Acquisition
+from ecgprism.simulator.simulation import simulate
 
 from .records import write_wfdb
 

@@ -10,7 +10,7 @@ import yaml
 
 from ecgprism.config import parse_config, read_config
 from ecgprism.registry import check_options
-from ecgprism.simulator import CONDITIONS
+from ecgprism.simulator.conditions import CONDITIONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])

@@ -69,8 +69,8 @@ def write_config(path: Path, corpus: Path, **changes: object) -> Path:
 
 
 def write_record(folder: Path, name: str, leads: list[str], seconds: float = 10.0, rate: int = 100) -> Path:
-    from ecgprism.recording import STANDARD_LEADS
-    from ecgprism.simulator import simulate
+    from ecgprism.ecg.leads import STANDARD_LEADS
+    from ecgprism.simulator.simulation import simulate
 
     recording = simulate(7, rate_hz=rate, duration_s=seconds).recording
     rows = [list(STANDARD_LEADS).index(lead) for lead in leads]

@@ -11,15 +11,18 @@ import pytest
 import wfdb
 from sklearn import metrics as reference
 
-from ecgprism.batch import CorpusAssembler, SignalAssembler, Windows
-from ecgprism.corpus import Corpus
+from ecgprism.corpus.ingestion import ingest
+from ecgprism.corpus.inputs import CorpusAssembler
+from ecgprism.corpus.store import Corpus
+from ecgprism.ecg.conditioning import prepared_signal
 from ecgprism.errors import EcgprismError, ReadError
-from ecgprism.evaluation import evaluate
-from ecgprism.inference import score
-from ecgprism.ingestion import ingest, prepared_signal
-from ecgprism.model import PrismModel
-from ecgprism.prediction import embed, predict
-from ecgprism.simulator import simulate
+from ecgprism.evidence.evaluation import evaluate
+from ecgprism.interface.inputs import SignalAssembler, Windows
+from ecgprism.interface.scoring import score
+from ecgprism.model.engine import TorchEngine
+from ecgprism.model.prism import PrismModel
+from ecgprism.prediction.files import embed, predict
+from ecgprism.simulator.simulation import simulate
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +119,7 @@ def test_leads_in_another_order_and_at_another_rate_predict_alike(run_path: Path
     signals = [recordings[0].signal, recordings[0].signal[order], prepared_signal(recordings[1], 100.0)]
     leads = [recordings[0].leads, [recordings[0].leads[i] for i in order], recordings[1].leads]
     assembler = SignalAssembler(signals, leads, [recordings[0].metadata] * 3, model.spec)
-    p = score(model, assembler).probabilities
+    p = score(TorchEngine(model), assembler).probabilities
     np.testing.assert_allclose(p[0], p[1], atol=1e-6)
     np.testing.assert_allclose(p[0], p[2], atol=0.05)  # the simulator's noise differs between rates
 
@@ -132,8 +135,10 @@ def test_a_long_recording_is_read_whole_in_overlapping_windows(run_path: Path, t
         covered[start : start + length] = True
         parts.append(long.signal[:, start : start + length])
     assert covered.all()
-    each = score(model, SignalAssembler(parts, [long.leads] * len(parts), [{}] * len(parts), model.spec)).probabilities
-    mean, highest = (score(model, assembler, aggregate=how).probabilities[0] for how in ("mean", "max"))
+    each = score(
+        TorchEngine(model), SignalAssembler(parts, [long.leads] * len(parts), [{}] * len(parts), model.spec)
+    ).probabilities
+    mean, highest = (score(TorchEngine(model), assembler, aggregate=how).probabilities[0] for how in ("mean", "max"))
     np.testing.assert_allclose(mean, each.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(highest, each.max(axis=0), atol=1e-6)
 
@@ -141,7 +146,7 @@ def test_a_long_recording_is_read_whole_in_overlapping_windows(run_path: Path, t
 def test_batch_size_changes_no_score(run_path: Path, corpus_path: Path) -> None:
     model, corpus = PrismModel.load(run_path), Corpus(corpus_path)
     assembler = CorpusAssembler(corpus, corpus.select("superdiagnostic"), model.spec)
-    one, many = (score(model, assembler, batch_size=size).probabilities for size in (7, 64))
+    one, many = (score(TorchEngine(model), assembler, batch_size=size).probabilities for size in (7, 64))
     np.testing.assert_allclose(one, many, atol=1e-6)
 
 

@@ -28,10 +28,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ecgprism import fetching
-from ecgprism.datasets import DATASETS, Dataset, datasets_table, parsed_sums, refusal, size_text
+from ecgprism.datasets import fetching
+from ecgprism.datasets.catalogue import DATASETS, Dataset, datasets_table, parsed_sums, refusal, size_text
+from ecgprism.datasets.fetching import FetchProgress, fetch
 from ecgprism.errors import EcgprismError
-from ecgprism.fetching import FetchProgress, fetch
 from ecgprism.registry import components, find
 
 SUMS = "SHA256SUMS.txt"
@@ -535,8 +535,8 @@ def test_a_process_that_ends_in_the_middle_leaves_what_can_be_resumed(
     code = f"""if True:
         import signal
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-        from ecgprism import fetching
-        from ecgprism.datasets import DATASETS, Dataset
+        from ecgprism.datasets import fetching
+        from ecgprism.datasets.catalogue import DATASETS, Dataset
         DATASETS["tiny"] = Dataset("t", "tiny", "1.2.3", 9, 2, 12, (100,), "n", "L (L)", "c", None)
         fetching.fetch("tiny", {str(tmp_path)!r}, base_url={replica.base!r}, timeout_s=1.0, attempts=1,
             announce=None, progress=lambda p: print(p.files_done, p.bytes_done, flush=True))

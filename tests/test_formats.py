@@ -12,10 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecgprism import formats
+from ecgprism.ecg.leads import LEADS, STANDARD_LEADS, canonical_lead
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
+from ecgprism.formats import reading
 from ecgprism.formats.wfdb import read_header
-from ecgprism.recording import LEADS, STANDARD_LEADS, Recording, canonical_lead
 
 from .records import GAIN, digital, physical, write_raw, write_wfdb
 
@@ -35,7 +36,7 @@ def raw(folder: Path, *lines: str, record: str | None = None, data: bytes | None
 def refusal(path: Path, names: str | None = None) -> str:
     """The message of the ReadError, after checking that it is one line that names the file."""
     with pytest.raises(ReadError) as caught:
-        formats.read(path)
+        reading.read(path)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     assert message.startswith(str(path.parent / (names or path.name)) + ": ")
@@ -78,7 +79,7 @@ def format_16(draw: st.DrawFn) -> dict[str, object]:
 def test_the_fast_decoder_equals_the_wfdb_package(record: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write_wfdb(Path(folder), "r", **record)  # type: ignore[arg-type]
-        read, said = formats.wfdb.read(path), wfdb.rdheader(str(path))
+        read, said = reading.wfdb.read(path), wfdb.rdheader(str(path))
         same(read.signal, physical(path))
         assert read.leads == tuple(record["leads"])  # type: ignore[arg-type]
         assert read.rate_hz == record["rate_hz"]
@@ -94,14 +95,14 @@ def test_format_16_is_decoded_without_the_wfdb_package(tmp_path: Path, monkeypat
         raise RuntimeError("the wfdb package was asked")
 
     monkeypatch.setattr(wfdb, "rdrecord", refuse)
-    assert formats.read(fast).signal.shape == (2, 200)
+    assert reading.read(fast).signal.shape == (2, 200)
     with pytest.raises(ReadError, match=r"not readable as WFDB \(RuntimeError: the wfdb package was asked\)"):
-        formats.read(slow)
+        reading.read(slow)
 
 
 def test_a_sample_of_minus_32768_is_not_recorded_whatever_the_baseline(tmp_path: Path) -> None:
     path = write_wfdb(tmp_path, "r", np.array([[-32768], [-32767], [32767]]), baselines=-32768, gains=1.0)
-    np.testing.assert_array_equal(formats.read(path).signal, np.float32([[np.nan, 1, 65535]]))
+    np.testing.assert_array_equal(reading.read(path).signal, np.float32([[np.nan, 1, 65535]]))
 
 
 @pytest.mark.parametrize("fmt", ["24", "32", "80", "212", "516", "524"])
@@ -110,7 +111,7 @@ def test_other_storage_formats_equal_the_wfdb_package(tmp_path: Path, fmt: str) 
     path = write_wfdb(
         tmp_path, "r", values, ["V6", "aVR", "I"], fmt=fmt, baselines=[3, -5, 0], gains=[200.0, 50.0, 1e3]
     )
-    read = formats.read(path)
+    read = reading.read(path)
     same(read.signal, physical(path))
     np.testing.assert_allclose(read.signal[0], (values[:, 0] - 3) / 200, rtol=1e-6)
     assert (read.leads, read.signal.shape) == (("V6", "aVR", "I"), (3, 101))
@@ -121,27 +122,27 @@ def test_storage_formats_that_wfdb_only_reads_equal_the_wfdb_package(tmp_path: P
     data = bytes(range(7, 7 + 48))
     samples = {"8": 48, "61": 24, "160": 24, "310": 36, "311": 36}[fmt]
     path = raw(tmp_path, f"a.dat {fmt} 200/mV 10 0 0 0 0 II", record=f"a 1 100 {samples}", data=data)
-    read = formats.read(path)
+    read = reading.read(path)
     assert read.signal.shape == (1, samples)
     same(read.signal, physical(path.with_suffix("")))
 
 
 def test_a_sample_of_minus_2048_in_format_212_is_not_recorded(tmp_path: Path) -> None:
     path = write_wfdb(tmp_path, "r", np.array([[5], [-2048], [7], [8]]), fmt="212", gains=1.0)
-    np.testing.assert_array_equal(formats.read(path).signal, np.float32([[5, np.nan, 7, 8]]))
+    np.testing.assert_array_equal(reading.read(path).signal, np.float32([[5, np.nan, 7, 8]]))
 
 
 def test_signals_in_two_files_equal_the_wfdb_package(tmp_path: Path) -> None:
     SAMPLES.tofile(tmp_path / "b.dat")
     path = raw(tmp_path, LINE, "b.dat 16 100/mV 16 0 1 0 0 V1", record="a 2 100 8")
-    read = formats.read(path)
+    read = reading.read(path)
     same(read.signal, physical(path.with_suffix("")))
     np.testing.assert_allclose(read.signal[1], 2 * read.signal[0])
 
 
 def test_two_formats_in_two_files_equal_the_wfdb_package(tmp_path: Path) -> None:
     path = write_wfdb(tmp_path, "r", digital(2), ["I", "V1"], fmt=["16", "212"])
-    same(formats.read(path).signal, physical(path))
+    same(reading.read(path).signal, physical(path))
 
 
 def test_signals_of_several_frequencies_come_at_the_frame_rate_as_from_the_wfdb_package(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_signals_of_several_frequencies_come_at_the_frame_rate_as_from_the_wfdb_
         "r", fs=100, units=["mV"] * 2, sig_name=["I", "V1"], e_d_signal=[values[:50, 0], values[:, 1]],
         samps_per_frame=[1, 2], fmt=["16"] * 2, adc_gain=[GAIN] * 2, baseline=[0, 0], write_dir=str(tmp_path),
     )  # fmt: skip
-    read = formats.read(tmp_path / "r")
+    read = reading.read(tmp_path / "r")
     assert (read.rate_hz, read.signal.shape) == (100, (2, 50))
     same(read.signal, physical(tmp_path / "r"))
     mean = values[:, 1].reshape(50, 2).mean(axis=1)  # which the package rounds to whole steps
@@ -161,27 +162,27 @@ def test_a_record_of_several_segments_equals_the_wfdb_package(tmp_path: Path) ->
     write_wfdb(tmp_path, "s1", digital(2, 60, seed=1), ["I", "V1"])
     write_wfdb(tmp_path, "s2", digital(2, 40, seed=2), ["I", "V1"])
     path = write_raw(tmp_path, "whole/2 2 100 100\ns1 60\ns2 40\n", name="whole")
-    read = formats.read(path)
+    read = reading.read(path)
     assert read.signal.shape == (2, 100)
     same(read.signal, np.concatenate([physical(tmp_path / "s1"), physical(tmp_path / "s2")], axis=1))
 
 
 def test_a_byte_offset_skips_the_prolog_of_the_signal_file(tmp_path: Path) -> None:
     path = raw(tmp_path, LINE.replace(" 16 ", " 16+24 ", 1), data=b"\xff" * 24 + SAMPLES.tobytes())
-    np.testing.assert_allclose(formats.read(path).signal[0], SAMPLES / 200, rtol=1e-6)
+    np.testing.assert_allclose(reading.read(path).signal[0], SAMPLES / 200, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["a", "a.hea", "a.dat"])
 def test_a_record_may_be_named_with_or_without_suffix(tmp_path: Path, name: str) -> None:
     raw(tmp_path, LINE)
-    assert formats.read(str(tmp_path / name)).path == tmp_path / "a.hea"
+    assert reading.read(str(tmp_path / name)).path == tmp_path / "a.hea"
 
 
 def test_a_record_name_with_dots_is_not_cut(tmp_path: Path) -> None:
     write_raw(tmp_path, header(LINE.replace("a.dat", "p.1.dat")), name="p.1")
     (tmp_path / "p.1.dat").write_bytes(SAMPLES.tobytes())
-    assert formats.read(tmp_path / "p.1").signal.shape == (1, 8)
-    assert formats.read(tmp_path / "p.1.hea").signal.shape == (1, 8)
+    assert reading.read(tmp_path / "p.1").signal.shape == (1, 8)
+    assert reading.read(tmp_path / "p.1.hea").signal.shape == (1, 8)
 
 
 # --- what a header may say
@@ -196,7 +197,7 @@ def test_every_unit_of_voltage_becomes_millivolts(tmp_path: Path, unit: str, fac
     data = SAMPLES.tobytes() if fmt == "16" else b"".join(int(s).to_bytes(3, "little", signed=True) for s in samples)
     gain = f"4/{unit}" if unit else "4"
     path = raw(tmp_path, f"a.dat {fmt} {gain} 16 0 1 0 0 I", data=data)
-    np.testing.assert_allclose(formats.read(path).signal[0], SAMPLES / 4 * factor, rtol=1e-6)
+    np.testing.assert_allclose(reading.read(path).signal[0], SAMPLES / 4 * factor, rtol=1e-6)
 
 
 @pytest.mark.parametrize("fmt", ["16", "24"])
@@ -218,19 +219,19 @@ def test_an_uncalibrated_lead_is_refused(tmp_path: Path, gain: str | None, fmt: 
 
 def test_a_negative_gain_turns_the_signal(tmp_path: Path) -> None:
     path = raw(tmp_path, LINE.replace("200/mV", "-200/mV"))
-    np.testing.assert_allclose(formats.read(path).signal[0], SAMPLES / -200, rtol=1e-6)
+    np.testing.assert_allclose(reading.read(path).signal[0], SAMPLES / -200, rtol=1e-6)
 
 
 def test_without_a_baseline_the_adc_zero_is_the_baseline(tmp_path: Path) -> None:
     path = raw(tmp_path, "a.dat 16 200/mV 16 50 1 0 0 I")
-    same(formats.read(path).signal, physical(path.with_suffix("")))
-    np.testing.assert_allclose(formats.read(path).signal[0], (SAMPLES - 50.0) / 200, rtol=1e-6)
+    same(reading.read(path).signal, physical(path.with_suffix("")))
+    np.testing.assert_allclose(reading.read(path).signal[0], (SAMPLES - 50.0) / 200, rtol=1e-6)
 
 
 def test_channels_that_are_no_lead_are_skipped_and_named_and_need_no_known_unit(tmp_path: Path) -> None:
     values = digital(3)
     leads, units, gains = ["RESP", "II", "ABP inv"], ["pm", "mV", "mmHg"], [1.0, GAIN, 0.5]
-    read = formats.read(write_wfdb(tmp_path, "r", values, leads, units=units, gains=gains))
+    read = reading.read(write_wfdb(tmp_path, "r", values, leads, units=units, gains=gains))
     assert (read.leads, read.skipped) == (("II",), ("RESP", "ABP inv"))
     np.testing.assert_allclose(read.signal[0], values[:, 1] / GAIN, rtol=1e-6)
 
@@ -266,24 +267,24 @@ def test_age_and_sex_are_read_from_the_comments_where_they_are_given(
     tmp_path: Path, comments: list[str], metadata: dict[str, float | str]
 ) -> None:
     for fmt in ("16", "24"):
-        assert formats.read(write_wfdb(tmp_path, f"r{fmt}", digital(), fmt=fmt, comments=comments)).metadata == metadata
+        assert reading.read(write_wfdb(tmp_path, f"r{fmt}", digital(), fmt=fmt, comments=comments)).metadata == metadata
 
 
 def test_comments_may_stand_anywhere_and_lines_may_end_as_on_windows(tmp_path: Path) -> None:
     text = header("#Age: 5", LINE, "# Sex: M", record="a 1 100/1000(5) 8 12:30:00 1/2/2003").replace("\n", "\r\n")
-    read = formats.read(write_raw(tmp_path, "\r\n# one\r\n" + text, SAMPLES.tobytes()))
+    read = reading.read(write_raw(tmp_path, "\r\n# one\r\n" + text, SAMPLES.tobytes()))
     assert (read.rate_hz, read.metadata, read.signal.shape) == (100, {"age": 5.0, "sex": "male"}, (1, 8))
 
 
 def test_a_header_without_rate_means_250_hz(tmp_path: Path) -> None:
-    assert formats.read(raw(tmp_path, LINE, record="a 1")).rate_hz == 250
+    assert reading.read(raw(tmp_path, LINE, record="a 1")).rate_hz == 250
 
 
 @pytest.mark.parametrize(("fmt", "record"), [("16", "a 1 100"), ("16", "a 1 100 0"), ("24", "a 1 100")])
 def test_a_header_may_leave_the_number_of_samples_open_or_zero(tmp_path: Path, fmt: str, record: str) -> None:
     data = SAMPLES.tobytes() if fmt == "16" else bytes(24)
     path = raw(tmp_path, LINE.replace(" 16 ", f" {fmt} ", 1), record=record, data=data)
-    assert formats.read(path).signal.shape == (1, 8)
+    assert reading.read(path).signal.shape == (1, 8)
 
 
 # --- refusals
@@ -351,7 +352,7 @@ def test_a_wrong_checksum_names_the_lead_and_both_sums(tmp_path: Path) -> None:
 def test_a_checksum_may_be_written_as_a_negative_number(tmp_path: Path) -> None:
     total = int(SAMPLES.sum())
     assert total < 0
-    assert formats.read(raw(tmp_path, LINE.replace(" 0 1 0 0 ", f" 0 1 {total} 0 "))).signal.shape == (1, 8)
+    assert reading.read(raw(tmp_path, LINE.replace(" 0 1 0 0 ", f" 0 1 {total} 0 "))).signal.shape == (1, 8)
     assert "checksum" in refusal(raw(tmp_path, LINE.replace(" 0 1 0 0 ", f" 0 1 {total - 1} 0 ")), "a.dat")
 
 
@@ -384,7 +385,7 @@ def test_a_rate_that_no_ecg_has_is_refused(tmp_path: Path, rate: str, fmt: str) 
 
 @pytest.mark.parametrize("rate", ["20", "50000"])
 def test_the_lowest_and_the_highest_rate_are_read(tmp_path: Path, rate: str) -> None:
-    assert formats.read(raw(tmp_path, LINE, record=f"a 1 {rate} 8")).rate_hz == float(rate)
+    assert reading.read(raw(tmp_path, LINE, record=f"a 1 {rate} 8")).rate_hz == float(rate)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +405,7 @@ def test_what_is_no_header_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_missing_header_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.hea") == f"{tmp_path}/none.hea: no such file"
     with pytest.raises(ReadError, match=r"none\.hea: no such file"):
-        formats.read(tmp_path / "none")
+        reading.read(tmp_path / "none")
     (tmp_path / "folder.hea").mkdir()
     refusal(tmp_path / "folder.hea")
 
@@ -412,7 +413,7 @@ def test_a_missing_header_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["", "/", "."])
 def test_a_path_without_a_name_is_refused(path: str) -> None:
     with pytest.raises(ReadError):
-        formats.read(path)
+        reading.read(path)
 
 
 @pytest.mark.parametrize("file", ["sub/a.dat", "/a.dat", ".", "..", "x" * 300, "a\x00.dat", "~"])
@@ -440,7 +441,7 @@ def test_a_file_that_fails_while_it_is_read_is_refused_by_name(tmp_path: Path, m
 
     monkeypatch.setattr(np, "fromfile", fail)
     with pytest.raises(ReadError, match=r"a\.(dat|hea): .*Input/output error"):
-        formats.read(path)
+        reading.read(path)
 
 
 TOKENS = [
@@ -485,7 +486,7 @@ def test_any_header_gives_a_recording_or_one_line_and_nothing_else(text: bytes, 
     with tempfile.TemporaryDirectory() as folder:
         path = write_raw(Path(folder), text, data)
         try:
-            read = formats.read(path)
+            read = reading.read(path)
         except ReadError as error:
             assert len(str(error).splitlines()) == 1
             assert folder in str(error)
@@ -501,19 +502,19 @@ def test_find_yields_the_headers_of_a_folder_in_order_of_name(tmp_path: Path) ->
     for name in ("b/2.hea", "a.hea", "b/1.hea", "b/1.dat", "c.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert list(formats.find(tmp_path)) == [tmp_path / name for name in ("a.hea", "b/1.hea", "b/2.hea")]
-    assert list(formats.find(str(tmp_path / "b"))) == [tmp_path / "b/1.hea", tmp_path / "b/2.hea"]
+    assert list(reading.find(tmp_path)) == [tmp_path / name for name in ("a.hea", "b/1.hea", "b/2.hea")]
+    assert list(reading.find(str(tmp_path / "b"))) == [tmp_path / "b/1.hea", tmp_path / "b/2.hea"]
 
 
 def test_find_yields_what_is_no_folder_as_it_stands(tmp_path: Path) -> None:
-    assert list(formats.find(tmp_path / "record")) == [tmp_path / "record"]
-    assert list(formats.find(str(tmp_path / "a.hea"))) == [tmp_path / "a.hea"]
+    assert list(reading.find(tmp_path / "record")) == [tmp_path / "record"]
+    assert list(reading.find(str(tmp_path / "a.hea"))) == [tmp_path / "a.hea"]
 
 
 def test_find_refuses_a_folder_without_recordings(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     with pytest.raises(ReadError, match=r"no recording below this folder"):
-        list(formats.find(tmp_path))
+        list(reading.find(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -549,15 +550,15 @@ def test_aliases_come_first_and_hold_for_their_exact_spelling() -> None:
 
 def test_aliases_given_to_read_make_leads_of_channels(tmp_path: Path) -> None:
     path = write_wfdb(tmp_path, "r", digital(2), ["ECG", "Ch 2"])
-    read = formats.read(path, {"ECG": "I", "Ch 2": "V5"})
+    read = reading.read(path, {"ECG": "I", "Ch 2": "V5"})
     assert (read.leads, read.skipped) == (("I", "V5"), ())
-    assert formats.read(path, {"Ch 2": "V5"}).skipped == ("ECG",)
+    assert reading.read(path, {"Ch 2": "V5"}).skipped == ("ECG",)
 
 
 def test_an_alias_to_no_lead_is_refused(tmp_path: Path) -> None:
     path = write_wfdb(tmp_path, "r", digital(1), ["ECG"])
     with pytest.raises(ReadError, match="'first' is no canonical lead name; there are: I, II"):
-        formats.read(path, {"ECG": "first"})
+        reading.read(path, {"ECG": "first"})
 
 
 @pytest.mark.parametrize(

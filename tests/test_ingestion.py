@@ -26,11 +26,15 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from ecgprism import ingestion
-from ecgprism.corpus import ITEMS, META, NOT_RECORDED, RECORDS, REJECTED, SIGNALS, Corpus
+from ecgprism.corpus import ingestion
+from ecgprism.corpus.ingestion import AllRejectedError, Ingested, ingest
+from ecgprism.corpus.quantisation import quantise
+from ecgprism.corpus.store import ITEMS, META, NOT_RECORDED, RECORDS, REJECTED, SIGNALS, Corpus
+from ecgprism.ecg.conditioning import prepared_signal
+from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.ecg.recording import Recording
+from ecgprism.ecg.resampling import resample
 from ecgprism.errors import EcgprismError, ReadError
-from ecgprism.ingestion import AllRejectedError, Ingested, ingest, prepared_signal, quantise, resample
-from ecgprism.recording import STANDARD_LEADS, Recording
 
 from .records import MADE_WAIT_S, Made, known, listed, write_manifest
 
@@ -605,7 +609,7 @@ IN_A_PROCESS = """
     import json, resource, sys
     from pathlib import Path
     from ecgprism.errors import EcgprismError
-    from ecgprism.ingestion import ingest
+    from ecgprism.corpus.ingestion import ingest
     from tests.records import Made, known
 
     def made(out, **given):

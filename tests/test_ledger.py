@@ -21,12 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecgprism import metrics
-from ecgprism.ablation import Ablation, Job, every_subset, planned
 from ecgprism.config import Config, parse_config
+from ecgprism.corpus.ingestion import ingest
 from ecgprism.errors import ConfigError, EcgprismError
-from ecgprism.ingestion import ingest
-from ecgprism.ledger import Ledger, ablate, shapley_weights, verdict, worth_of
+from ecgprism.evidence.ablation import Ablation, Job, every_subset, planned
+from ecgprism.evidence.ledger import Ledger, ablate, shapley_weights, verdict, worth_of
+from ecgprism.metrics import scores as metrics
 
 from .records import write_csv, write_wfdb
 

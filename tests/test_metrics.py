@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from ecgprism import metrics
 from ecgprism.errors import EcgprismError
+from ecgprism.interface.answers import decide
+from ecgprism.metrics import calibration, intervals
+from ecgprism.metrics import scores as metrics
 
 TOLERANCE = {"rtol": 0, "atol": 1e-9}
 
@@ -83,12 +85,12 @@ def test_accuracy_equals_scikit_learn():
         np.testing.assert_allclose(value, sk.accuracy_score(target, decided, sample_weight=row), **TOLERANCE)
     target, score, _ = make(kind="multiclass")
     expected = sk.accuracy_score(target.argmax(1), score.argmax(1))
-    np.testing.assert_allclose(metrics.accuracy(target, metrics.decide(score, "multiclass")), expected, **TOLERANCE)
+    np.testing.assert_allclose(metrics.accuracy(target, decide(score, "multiclass")), expected, **TOLERANCE)
 
 
 def test_confusion_matrix_equals_scikit_learn_and_wants_one_hot():
     target, score, _ = make(kind="multiclass")
-    matrix = metrics.confusion_matrix(target, metrics.decide(score, "multiclass"))
+    matrix = metrics.confusion_matrix(target, decide(score, "multiclass"))
     np.testing.assert_array_equal(matrix, sk.confusion_matrix(target.argmax(1), score.argmax(1)))
     assert matrix.dtype == np.int64
     with pytest.raises(ValueError, match="decided is not one-hot: record 0 has 4 classes"):
@@ -155,7 +157,7 @@ def test_fmax_never_right_is_zero():
 @pytest.mark.parametrize("kind", ["multilabel", "multiclass"])
 def test_integer_weights_equal_repetition(kind):
     target, score, weights = make(kind=kind, resamples=2)
-    decided = metrics.decide(score, kind, 0.4)
+    decided = decide(score, kind, 0.4)
     for r, row in enumerate(weights.astype(int)):
         again = np.repeat(np.arange(len(row)), row)
         for metric, other in [
@@ -195,7 +197,7 @@ def test_no_records_are_undefined():
     assert np.isnan(metrics.fmax(target, score))
     assert np.isnan(metrics.brier(target, score, kind="multilabel"))
     with pytest.raises(ValueError, match="no records"):
-        next(metrics.cluster_weights(np.array([], int)))
+        next(intervals.cluster_weights(np.array([], int)))
 
 
 def test_nan_score_makes_metrics_nan_and_is_refused_for_decisions():
@@ -209,9 +211,9 @@ def test_nan_score_makes_metrics_nan_and_is_refused_for_decisions():
         assert np.isnan(metrics.brier(target, score, kind=kind))
         assert np.isnan(metrics.ece(target, score, kind=kind))
         with pytest.raises(EcgprismError, match="1 of 120 records"):
-            metrics.decide(score, kind)
+            decide(score, kind)
     with pytest.raises(EcgprismError, match="1 of 120 records"):
-        metrics.best_thresholds(target, score)
+        calibration.best_thresholds(target, score)
 
 
 def test_wrong_arguments_are_refused():
@@ -237,30 +239,30 @@ def test_best_thresholds_by_hand():
     target = np.array([[1, 1, 0, 1], [1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]], bool)
     score = np.array([[0.9, 0.4, 0.9, 0.6], [0.8, 0.4, 0.2, 0.5], [0.2, 0.4, 0.1, 0.5], [0.1, 0.4, 0.0, 0.1]])
     # a clear gap; one tie only, down to 0; no positives; F1 4/5 at .5 beats 2/3 at .6, though .5 admits a negative
-    np.testing.assert_allclose(metrics.best_thresholds(target, score), [0.5, 0.2, 0.5, 0.3])
+    np.testing.assert_allclose(calibration.best_thresholds(target, score), [0.5, 0.2, 0.5, 0.3])
     # neighbouring floats have no middle
     upper = np.nextafter(0.5, 1)
-    assert metrics.best_thresholds(np.array([[1], [0]], bool), np.array([[upper], [0.5]])) == [upper]
+    assert calibration.best_thresholds(np.array([[1], [0]], bool), np.array([[upper], [0.5]])) == [upper]
 
 
 def test_best_thresholds_beat_every_other_threshold():
     target, score, _ = make(seed=3, n=60)
-    best = metrics.rates(target, metrics.decide(score, "multilabel", metrics.best_thresholds(target, score))).f1
+    best = metrics.rates(target, decide(score, "multilabel", calibration.best_thresholds(target, score))).f1
     for threshold in np.linspace(0, 1.1, 56):
         assert (metrics.rates(target, score >= threshold).f1 <= best + 1e-12).all()
 
 
 def test_decide():
     score = np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]])
-    np.testing.assert_array_equal(metrics.decide(score, "multiclass"), [[0, 1, 0], [1, 0, 0]])
-    np.testing.assert_array_equal(metrics.decide(score, "multilabel"), [[0, 1, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(decide(score, "multiclass"), [[0, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(decide(score, "multilabel"), [[0, 1, 0], [0, 0, 0]])
     thresholds = np.array([0.3, 0.5, 0.2])
-    np.testing.assert_array_equal(metrics.decide(score, "multilabel", thresholds), [[0, 1, 1], [1, 0, 1]])
+    np.testing.assert_array_equal(decide(score, "multilabel", thresholds), [[0, 1, 1], [1, 0, 1]])
 
 
 def test_cluster_weights_draw_clusters_with_replacement():
     clusters = np.array([0, 0, 1, 2, 2, 2, 3])
-    weights = np.concatenate(list(metrics.cluster_weights(clusters, 4000)))
+    weights = np.concatenate(list(intervals.cluster_weights(clusters, 4000)))
     assert weights.shape == (4000, 7)
     firsts = weights[:, [0, 2, 3, 6]]
     np.testing.assert_array_equal(weights, firsts[:, clusters])  # a cluster's records come and go together
@@ -268,23 +270,23 @@ def test_cluster_weights_draw_clusters_with_replacement():
     np.testing.assert_allclose(firsts.mean(0), 1, atol=0.06)  # standard error .014
     np.testing.assert_allclose(firsts.var(0), 3 / 4, atol=0.1)  # multinomial: C × 1/C × (1 - 1/C)
     # unused codes are no clusters
-    np.testing.assert_array_equal(np.concatenate(list(metrics.cluster_weights(clusters * 5, 4000))), weights)
+    np.testing.assert_array_equal(np.concatenate(list(intervals.cluster_weights(clusters * 5, 4000))), weights)
 
 
 def test_cluster_weights_depend_on_the_seed_alone():
     clusters = np.arange(30) // 2
-    whole = next(metrics.cluster_weights(clusters, 20, seed=1))
-    blocks = list(metrics.cluster_weights(clusters, 20, seed=1, rows=6))
+    whole = next(intervals.cluster_weights(clusters, 20, seed=1))
+    blocks = list(intervals.cluster_weights(clusters, 20, seed=1, rows=6))
     assert [len(block) for block in blocks] == [6, 6, 6, 2]
     np.testing.assert_array_equal(np.concatenate(blocks), whole)
-    assert not np.array_equal(next(metrics.cluster_weights(clusters, 20, seed=2)), whole)
+    assert not np.array_equal(next(intervals.cluster_weights(clusters, 20, seed=2)), whole)
 
 
 def test_a_large_bootstrap_stays_small():
     target, score, _ = make(n=100_000, k=1)
     tracemalloc.start()
     try:
-        metrics.bootstrap(lambda w: {"auroc": metrics.auroc(target, score, w)}, np.arange(len(target)), resamples=90)
+        intervals.bootstrap(lambda w: {"auroc": metrics.auroc(target, score, w)}, np.arange(len(target)), resamples=90)
         assert tracemalloc.get_traced_memory()[1] < 200e6
     finally:
         tracemalloc.stop()
@@ -297,7 +299,7 @@ def test_bootstrap_is_deterministic_and_shaped_like_the_statistic():
         per_class = metrics.auroc(target, score, weights)
         return {"auroc": per_class, "macro": metrics.macro(per_class)}
 
-    run = partial(metrics.bootstrap, statistic, np.arange(120), 200)
+    run = partial(intervals.bootstrap, statistic, np.arange(120), 200)
     first, second, other = run(seed=4), run(seed=4), run(seed=5)
     assert json.dumps(first["auroc"].as_dict()) == json.dumps(second["auroc"].as_dict())
     assert (first["auroc"].low != other["auroc"].low).any()
@@ -321,8 +323,8 @@ def test_bootstrap_takes_percentiles_of_the_defined_resamples_only():
             return {"some": 7.0, "none": np.nan}
         return {"some": draws[: len(weights)], "none": np.full(len(weights), np.nan)}
 
-    intervals = metrics.bootstrap(statistic, np.arange(3), resamples=10, level=0.5)
-    some, none = intervals["some"], intervals["none"]
+    found = intervals.bootstrap(statistic, np.arange(3), resamples=10, level=0.5)
+    some, none = found["some"], found["none"]
     assert (some.value, some.low, some.high, some.defined, some.resamples) == (7, 2, 4, 5, 10)
     assert math.isnan(none.low)
     assert math.isnan(none.high)
@@ -332,7 +334,7 @@ def test_bootstrap_takes_percentiles_of_the_defined_resamples_only():
 def test_shaky_is_more_than_a_twentieth_undefined():
     def interval(defined):
         value = np.full(len(defined), 0.5)
-        return metrics.Interval(value, value - 0.1, value + 0.1, np.array(defined), 1000, np.ones(len(defined)))
+        return intervals.Interval(value, value - 0.1, value + 0.1, np.array(defined), 1000, np.ones(len(defined)))
 
     np.testing.assert_array_equal(interval([1000, 950, 949, 0]).shaky, [False, False, True, True])
     assert interval([949, 1000])[0].shaky
@@ -340,17 +342,17 @@ def test_shaky_is_more_than_a_twentieth_undefined():
 
 def test_p_of_an_interval_is_twice_the_smaller_tail_and_never_zero():
     drawn = np.array([-1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0])
-    assert metrics.interval(np.float64(3.0), drawn).p == pytest.approx((2 * 1 + 1) / 10)
-    assert metrics.interval(np.float64(3.0), np.abs(drawn)).p == pytest.approx(1 / 10)
-    assert metrics.interval(np.float64(0.0), np.zeros(9)).p == 1.0
-    columns = metrics.interval(np.array([1.0, np.nan]), np.column_stack([drawn, np.full(9, np.nan)]))
+    assert intervals.interval(np.float64(3.0), drawn).p == pytest.approx((2 * 1 + 1) / 10)
+    assert intervals.interval(np.float64(3.0), np.abs(drawn)).p == pytest.approx(1 / 10)
+    assert intervals.interval(np.float64(0.0), np.zeros(9)).p == 1.0
+    columns = intervals.interval(np.array([1.0, np.nan]), np.column_stack([drawn, np.full(9, np.nan)]))
     np.testing.assert_allclose(columns.p, [0.3, 1.0])
 
 
 def test_essentials_are_the_metrics_by_their_names():
     rng = np.random.default_rng(0)
     target, score = np.eye(3, dtype=bool)[rng.integers(0, 3, 50)], rng.random((50, 3))
-    decided = metrics.decide(score, "multiclass")
+    decided = decide(score, "multiclass")
     found = metrics.essentials(target, score, decided, ("N", "A", "O"))
     f1 = metrics.rates(target, decided).f1
     np.testing.assert_array_equal(found["f1"], f1)
@@ -377,7 +379,7 @@ def test_the_bootstrap_of_scores_covers_the_truth_as_often_as_it_says(quantity):
             a, b = (metrics.auroc(target, score[:, None], weights)[..., 0] for score in (first, second))
             return {"x": a if quantity == "auroc" else a - b}
 
-        interval = metrics.bootstrap(statistic, cluster, 400, seed=int(rng.integers(2**31)))["x"]
+        interval = intervals.bootstrap(statistic, cluster, 400, seed=int(rng.integers(2**31)))["x"]
         truth = norm.cdf(1 / math.sqrt(2)) if quantity == "auroc" else 0.0
         covered += interval.low <= truth <= interval.high
     assert 0.93 <= covered / trials <= 0.97
@@ -392,11 +394,11 @@ def test_macro_interval_uses_only_resamples_with_every_class():
         per_class = metrics.auroc(target, score, weights)
         return {"auroc": per_class, "macro": metrics.macro(per_class)}
 
-    intervals = metrics.bootstrap(statistic, np.arange(120), 500)
-    assert intervals["macro"].defined == intervals["auroc"][1].defined
-    assert abs(intervals["macro"].defined / 500 - (1 - math.exp(-1))) < 0.08
-    np.testing.assert_array_equal(intervals["auroc"].shaky, [False, True, False, False])
-    assert intervals["macro"].shaky
+    found = intervals.bootstrap(statistic, np.arange(120), 500)
+    assert found["macro"].defined == found["auroc"][1].defined
+    assert abs(found["macro"].defined / 500 - (1 - math.exp(-1))) < 0.08
+    np.testing.assert_array_equal(found["auroc"].shaky, [False, True, False, False])
+    assert found["macro"].shaky
 
 
 def test_repeating_records_within_their_cluster_changes_no_interval():
@@ -405,7 +407,7 @@ def test_repeating_records_within_their_cluster_changes_no_interval():
 
     def auroc_of(rows, clusters):
         statistic = lambda w: {"auroc": metrics.auroc(target[rows], score[rows], w)}  # noqa: E731
-        return metrics.bootstrap(statistic, clusters, 300)["auroc"]
+        return intervals.bootstrap(statistic, clusters, 300)["auroc"]
 
     once, clustered, naive = auroc_of(patients, patients), auroc_of(twice, twice), auroc_of(twice, np.arange(160))
     np.testing.assert_allclose(clustered.low, once.low, **TOLERANCE)
@@ -421,7 +423,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     for _ in range(200):
         target = rng.random((100, 1)) < 0.5
         statistic = partial(lambda target, w: {"share": metrics.accuracy(target, np.ones_like(target), w)}, target)
-        share = metrics.bootstrap(statistic, np.arange(100), 200, level=0.9)["share"]
+        share = intervals.bootstrap(statistic, np.arange(100), 200, level=0.9)["share"]
         covered += bool(share.low <= 0.5 <= share.high)
     assert 0.82 <= covered / 200 <= 0.97
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecgprism.quality import FLAGS, assess
-from ecgprism.recording import Recording
-from ecgprism.simulator import Acquisition, simulate
+from ecgprism.ecg.quality import FLAGS, assess
+from ecgprism.ecg.recording import Recording
+from ecgprism.simulator.acquisition import Acquisition
+from ecgprism.simulator.simulation import simulate
 
 RATE_HZ = 250
 QUIET = Acquisition(snr_db=30)  # without any noise a baseline rests at one value, as a clipped one does

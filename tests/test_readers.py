@@ -17,11 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ecgprism as ep
-from ecgprism import formats
+from ecgprism import archives
+from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
-from ecgprism.formats import archive
+from ecgprism.formats import reading
 from ecgprism.formats.contract import millivolts_per, with_limb_leads
-from ecgprism.recording import STANDARD_LEADS, Recording
 from tests.records import write_wfdb
 
 RATE_HZ = 250
@@ -233,7 +234,7 @@ def test_a_table_needs_what_it_does_not_say_from_the_caller_or_from_the_file_bes
     beside = tmp_path / "a.csv.json"
     beside.write_text(json.dumps({"rate_hz": RATE_HZ, "unit": "5uV", "leads": ["I", "V1"]}))
     np.testing.assert_array_equal(ep.read(path).signal, read.signal)
-    assert list(formats.find(tmp_path)) == [path]
+    assert list(reading.find(tmp_path)) == [path]
     beside.write_text(json.dumps({"rate": RATE_HZ}))
     with pytest.raises(ReadError, match="unknown key 'rate'; did you mean 'rate_hz'"):
         ep.read(path)
@@ -307,7 +308,7 @@ def test_a_window_is_that_part_of_the_whole(tmp_path: Path, kind: str) -> None:
     else:
         path.write_text("\n".join(",".join(map(str, row)) for row in digital(2, 1000)))
         given = {"rate_hz": RATE_HZ, "unit": "uV", "leads": ["I", "V1"]}
-    whole, opened = ep.read(path, **given), ep.open(path, **given)  # type: ignore[arg-type]
+    whole, opened = ep.read(path, **given), ep.open_recording(path, **given)  # type: ignore[arg-type]
     assert (opened.leads, opened.rate_hz, opened.duration_s) == (whole.leads, whole.rate_hz, whole.duration_s)
     for start_s, stop_s in ((0.0, 0.4), (1.0, 3.0), (3.5, 9.0)):
         part = opened.read(start_s, stop_s)
@@ -340,7 +341,7 @@ def test_recordings_are_read_inside_archives(tmp_path: Path) -> None:
     assert ep.read(f"{two}::b.ecg").signal.shape == (1, 100)
     with pytest.raises(ReadError, match=r"no recording 'c\.ecg' in it; did you mean"):
         ep.read(f"{two}::c.ecg")
-    assert [str(path) for path in formats.find(two)] == [f"{two}::a.ecg", f"{two}::b.ecg"]
+    assert [str(path) for path in reading.find(two)] == [f"{two}::a.ecg", f"{two}::b.ecg"]
     (tmp_path / "a.ecg.gz").write_bytes(gzip.compress(content))
     assert ep.read(tmp_path / "a.ecg.gz").signal.shape == (2, 500)
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
@@ -348,7 +349,7 @@ def test_recordings_are_read_inside_archives(tmp_path: Path) -> None:
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
     assert ep.read(tmp_path / "a.tar.gz").signal.shape == (2, 500)
-    assert ep.open(tmp_path / "a.tar.gz").read(0.0, 1.0).signal.shape == (2, RATE_HZ)
+    assert ep.open_recording(tmp_path / "a.tar.gz").read(0.0, 1.0).signal.shape == (2, RATE_HZ)
 
 
 @pytest.mark.parametrize("name", ["../evil.ecg", "/etc/evil.ecg", "a/../../evil.ecg", "C:\\evil.ecg", "..\\evil.ecg"])
@@ -364,14 +365,14 @@ def test_a_member_that_leads_out_of_its_archive_is_refused(tmp_path: Path, name:
 
 
 def test_bombs_links_and_archives_in_archives_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "FREE_BYTES", 100_000)
+    monkeypatch.setattr(archives, "FREE_BYTES", 100_000)
     with pytest.raises(ReadError, match="unpacks to more than"):
         ep.read(zipped(tmp_path / "bomb.zip", {"a.ecg": bytes(3_000_000)}))
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(bytes(30_000_000)))
     with pytest.raises(ReadError, match="unpacks to more than"):
         ep.read(tmp_path / "bomb.gz")
     inner = zipped(tmp_path / "inner.zip", {"a.ecg": ishne()[0]}).read_bytes()
-    with pytest.raises(ReadError, match="an archive inside an archive"):
+    with pytest.raises(ReadError, match="an archives inside an archive"):
         ep.read(zipped(tmp_path / "outer.zip", {"inner.zip": inner}))
     with tarfile.open(tmp_path / "link.tar", "w") as tar:
         member = tarfile.TarInfo("a.ecg")

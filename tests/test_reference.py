@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 
@@ -18,17 +17,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ecgprism.augmentation import augment, band_stop, coloured_noise, drawn_noise
-from ecgprism.batch import Batch, Column, InputSpec, MetadataSchema, Windows
 from ecgprism.config import Augment
-from ecgprism.encoders.layers import AttentionPool, BiLstm, MaskedBatchNorm, time_mask
-from ecgprism.ingestion import resample
-from ecgprism.training import temperature
-from ecgprism.views.contract import View, valid_steps
-from ecgprism.views.metadata import Metadata
-from ecgprism.views.spectrogram import CENTRE, FLOOR, SPREAD, Spectrogram
-from ecgprism.views.spectrum import Spectrum
-from ecgprism.views.waveform import Waveform
+from ecgprism.ecg.resampling import resample
+from ecgprism.interface.card import Card, Column, InputSpec, MetadataSchema, Task
+from ecgprism.interface.inputs import Windows
+from ecgprism.metrics.calibration import temperature
+from ecgprism.model.batch import Batch
+from ecgprism.model.encoders.layers import AttentionPool, BiLstm, MaskedBatchNorm, time_mask
+from ecgprism.model.views.contract import View, valid_steps
+from ecgprism.model.views.metadata import Metadata
+from ecgprism.model.views.spectrogram import CENTRE, FLOOR, SPREAD, Spectrogram
+from ecgprism.model.views.spectrum import Spectrum
+from ecgprism.model.views.waveform import Waveform
+from ecgprism.training.augmentation import augment, band_stop, coloured_noise, drawn_noise
 
 from .examples import METADATA, TWELVE_LEADS, alone, ecgs, padded, unsettled
 
@@ -203,7 +204,8 @@ def test_metadata_schema_comes_back_from_json_as_it_was() -> None:
     schema = MetadataSchema(
         (Column("age", mean=60.5, std=15.25), Column("sex", ("female", "male")), Column("site", categories=()))
     )
-    assert MetadataSchema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    card = Card.of(InputSpec(("I",), 100.0, 300, schema), Task("multilabel", ("a",)))
+    assert Card.parsed(card.model_dump_json(), "x").spec.metadata == schema
 
 
 @pytest.mark.parametrize("value", [0.1, 1.7, 63.7, 72.3])

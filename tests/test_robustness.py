@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from ecgprism.config import parse_config
-from ecgprism.corpus import Corpus
-from ecgprism.disturbance import FAMILIES, Condition
+from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
-from ecgprism.evaluation import evaluate
-from ecgprism.inference import score
-from ecgprism.model import PrismModel
-from ecgprism.robustness import Subject, answer, stress
+from ecgprism.evidence.disturbance import FAMILIES, Condition
+from ecgprism.evidence.evaluation import evaluate
+from ecgprism.evidence.robustness import Subject, answer, stress
+from ecgprism.interface.scoring import score
+from ecgprism.model.engine import TorchEngine
+from ecgprism.model.prism import PrismModel
 from ecgprism.sources.mitbih import DS1, DS2
-from ecgprism.training import fit
+from ecgprism.training.run import fit
 
 from .conftest import small_tree
 from .test_disturbance import noise_folder
@@ -82,7 +83,7 @@ def parts(run_path: Path, corpus_path: Path) -> tuple[Subject, Corpus]:
 
 def test_a_condition_reaches_the_model_item_by_item(parts: tuple[Subject, Corpus]) -> None:
     subject, corpus = parts
-    examples = corpus.select(subject.model.card.task, ("test",), subject.model.task.classes)
+    examples = corpus.select(subject.model.card.task_name, ("test",), subject.model.task.classes)
     peaks = {int(number): np.array([50]) for number in np.unique(examples.record)}
 
     def answered(condition: Condition) -> np.ndarray:
@@ -93,28 +94,30 @@ def test_a_condition_reaches_the_model_item_by_item(parts: tuple[Subject, Corpus
     again = answered(Condition("gain", "x", of_item=lambda signal, rate: 2 * signal))
     np.testing.assert_allclose(doubled, again, atol=1e-6)
     assert np.abs(doubled - clean).max() > 1e-4
-    from ecgprism.batch import CorpusAssembler
+    from ecgprism.corpus.inputs import CorpusAssembler
 
     assembler = CorpusAssembler(corpus, examples, subject.model.spec)
-    np.testing.assert_allclose(clean, score(subject.model, assembler).probabilities, atol=1e-6)
+    np.testing.assert_allclose(clean, score(TorchEngine(subject.model), assembler).probabilities, atol=1e-6)
     hidden = answered(Condition("view", "x", hidden=("wave",)))
-    np.testing.assert_allclose(hidden, score(subject.model, assembler, hidden=["wave"]).probabilities, atol=1e-6)
+    np.testing.assert_allclose(
+        hidden, score(TorchEngine(subject.model, hidden=["wave"]), assembler).probabilities, atol=1e-6
+    )
 
 
 def test_coalitions_are_the_hidden_views_of_one_encoding(parts: tuple[Subject, Corpus]) -> None:
-    from ecgprism.ablation import every_subset
-    from ecgprism.batch import CorpusAssembler
+    from ecgprism.corpus.inputs import CorpusAssembler
+    from ecgprism.evidence.ablation import every_subset
 
     subject, corpus = parts
     model = subject.model
-    examples = corpus.select(model.card.task, ("test",), model.task.classes)
+    examples = corpus.select(model.card.task_name, ("test",), model.task.classes)
     assembler = CorpusAssembler(corpus, examples, model.spec)
     subsets = every_subset(3)
-    scores = score(model, assembler, coalitions=subsets)
+    scores = score(TorchEngine(model, coalitions=subsets), assembler)
     np.testing.assert_allclose(scores.coalitions[-1], scores.probabilities, atol=1e-7)
     for subset, found in zip(subsets[:-1], scores.coalitions, strict=False):
         hidden = [view for view, kept in zip(model.branches, subset, strict=True) if not kept]
-        np.testing.assert_allclose(found, score(model, assembler, hidden=hidden).probabilities, atol=1e-6)
+        np.testing.assert_allclose(found, score(TorchEngine(model, hidden=hidden), assembler).probabilities, atol=1e-6)
     assert scores.present[:, :2].all()
 
 
@@ -127,7 +130,7 @@ def test_only_some_families_and_records(run_path: Path, tmp_path: Path) -> None:
 
 def test_beats_of_long_recordings_are_disturbed_too(tmp_path: Path) -> None:
     """Items shorter than their recording, multi-class, two leads: one code path."""
-    from ecgprism.ingestion import ingest
+    from ecgprism.corpus.ingestion import ingest
 
     from .test_beat_sources import write_mitbih
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 
-from ecgprism.significance import delong, delong_difference, holm, mcnemar
+from ecgprism.metrics.significance import delong, delong_difference, holm, mcnemar
 
 # 113 patients with a subarachnoid haemorrhage (Turck et al. 2010, doi:10.1007/s00134-009-1641-y): poor outcome, WFNS
 # grade, S100-beta. The values expected below are those that the R package pROC documents in its own tests (1.19.0.1).

@@ -21,24 +21,20 @@ from hypothesis import strategies as st
 from scipy.signal import find_peaks
 from sklearn.metrics import roc_auc_score
 
+from ecgprism.ecg.electrodes import EIGHT, POTENTIALS, TWELVE, swapped
+from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.errors import ConfigError, EcgprismError, ReadError
-from ecgprism.recording import STANDARD_LEADS
-from ecgprism.simulator import (
-    AAMI,
+from ecgprism.simulator.acquisition import Acquisition
+from ecgprism.simulator.conditions import (
     CONDITIONS,
-    METADATA,
     RHYTHMS,
     SUPERDIAGNOSTIC,
-    Acquisition,
-    Simulated,
-    Traits,
     check_combination,
-    draw,
-    draw_patient,
-    simulate,
+    compatible,
+    statements,
 )
-from ecgprism.simulator.conditions import compatible, statements
-from ecgprism.simulator.electrodes import EIGHT, POTENTIALS, TWELVE, swapped
+from ecgprism.simulator.patients import METADATA, draw_patient
+from ecgprism.simulator.simulation import AAMI, Simulated, Traits, draw, simulate
 from ecgprism.sources.contract import Entry
 from ecgprism.sources.simulated import SimulatedSource
 
@@ -206,7 +202,7 @@ def test_same_seed_and_index_same_record_in_any_process() -> None:
     once, again = simulate(17, seed=5), simulate(17, seed=5)
     np.testing.assert_array_equal(once.recording.signal, again.recording.signal)
     np.testing.assert_array_equal(once.truth.r_peaks_s, again.truth.r_peaks_s)
-    code = "import hashlib; from ecgprism.simulator import simulate; s = simulate(17, seed=5); "
+    code = "import hashlib; from ecgprism.simulator.simulation import simulate; s = simulate(17, seed=5); "
     code += "print(hashlib.sha256(s.recording.signal.tobytes()).hexdigest(), *s.traits.labels['rhythm'])"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert other == [hashlib.sha256(once.recording.signal.tobytes()).hexdigest(), *once.traits.labels["rhythm"]]

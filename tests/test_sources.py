@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from ecgprism.errors import ConfigError, EcgprismError, ReadError
-from ecgprism.ingestion import open_source
+from ecgprism.interface.card import Task
 from ecgprism.registry import components
-from ecgprism.sources import Entry, ItemSource, Source, Task
+from ecgprism.sources.contract import Entry, ItemSource, Source
+from ecgprism.sources.opening import open_source
 
 from .records import digital, ptbxl_row, write_cinc, write_manifest, write_ptbxl, write_wfdb
 from .test_beat_sources import write_challenge, write_ludb, write_mitbih

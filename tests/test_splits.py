@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ecgprism.corpus.splits import FRACTIONS, SPLITS, assign, clusters, fold, refuse_leaks, stratified
 from ecgprism.errors import EcgprismError
-from ecgprism.splits import FRACTIONS, SPLITS, assign, clusters, fold, refuse_leaks, stratified
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]

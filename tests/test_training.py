@@ -14,12 +14,15 @@ import pandas as pd
 import pytest
 import torch
 
-from ecgprism.batch import Batch
 from ecgprism.config import parse_config
-from ecgprism.corpus import Corpus
+from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
-from ecgprism.model import PrismModel
-from ecgprism.training import Fitting, Watch, fit, prepare
+from ecgprism.model.batch import Batch
+from ecgprism.model.prism import PrismModel
+from ecgprism.training.module import TrainingModule
+from ecgprism.training.preparation import prepare
+from ecgprism.training.run import fit
+from ecgprism.training.watch import Watch, overfitting
 
 from .conftest import small_tree
 
@@ -28,8 +31,9 @@ KILLING_RUN = """
     import os, signal, sys, json
     from pathlib import Path
     from ecgprism.config import parse_config
-    from ecgprism.files import whole
-    from ecgprism.training import Watch, fit
+    from ecgprism.files import atomic
+    from ecgprism.training.watch import Watch
+    from ecgprism.training.run import fit
 
     tree, out, where, resume = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "resume"
 
@@ -39,12 +43,12 @@ KILLING_RUN = """
                 os.kill(os.getpid(), signal.SIGKILL)
 
     if where == "between":  # the best model is written, the state of the epoch is not
-        enter = whole.__enter__
+        enter = atomic.__enter__
         def killing(self):
             if self.path.name == "last.ckpt" and (Path(out) / "last.ckpt").exists():
                 os.kill(os.getpid(), signal.SIGKILL)
             return enter(self)
-        whole.__enter__ = killing
+        atomic.__enter__ = killing
     fit(parse_config(tree), out, resume=resume, watch=Kill())
 """
 
@@ -165,13 +169,9 @@ def history(train: list[float], val: list[float]) -> list[dict[str, float]]:
     ],
 )
 def test_overfitting_is_said_when_validation_rises_while_training_falls(
-    train: list[float], val: list[float], said: bool, corpus_path: Path, tmp_path: Path
+    train: list[float], val: list[float], said: bool
 ) -> None:
-    watch = Notes()
-    fitting = Fitting(prepare(parse_config(small_tree(corpus_path))), tmp_path, watch)
-    fitting.history = history(train, val)
-    fitting._say_what_matters(fitting.history[-1])
-    assert any("overfitting" in note for note in watch.notes) is said
+    assert ("overfitting" in (overfitting(history(train, val), 1) or "")) is said
 
 
 def test_early_stopping_ends_the_run_and_says_so(corpus_path: Path, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_class_without_a_positive_training_example_is_named_with_the_way_out(
 @pytest.mark.parametrize("weights", ["none", "balanced"])
 def test_class_weights_are_those_of_the_training_split(weights: str, corpus_path: Path, tmp_path: Path) -> None:
     prepared = prepare(parse_config(small_tree(corpus_path, class_weights=weights)))
-    fitting = Fitting(prepared, tmp_path, Watch())
+    fitting = TrainingModule(prepared, tmp_path, Watch())
     target = prepared.examples["train"].target
     expected = (~target).sum(0) / target.sum(0) if weights == "balanced" else np.ones(5)
     np.testing.assert_allclose(fitting.class_weight.numpy(), expected, rtol=1e-6)
@@ -243,11 +243,11 @@ def test_class_weights_are_those_of_the_training_split(weights: str, corpus_path
 
 def test_view_dropout_always_leaves_a_view_that_the_record_has(corpus_path: Path, tmp_path: Path) -> None:
     prepared = prepare(parse_config(small_tree(corpus_path, view_dropout=0.9)))
-    fitting = Fitting(prepared, tmp_path, Watch())
+    fitting = TrainingModule(prepared, tmp_path, Watch())
     batch = next(iter(fitting.batches))
     no_metadata = Batch(batch.signal, batch.length, batch.lead_mask, torch.full_like(batch.metadata, float("nan")))
     torch.manual_seed(0)
-    keep = fitting._kept_views(fitting.model.present(no_metadata))
+    keep = fitting.kept_views(fitting.model.present(no_metadata))
     assert keep is not None
     assert (keep & prepared.model.present(no_metadata)).any(dim=1).all()
     assert not keep.all()

@@ -7,27 +7,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ecgprism.comparison import compare
     from ecgprism.config import Config, read_config
-    from ecgprism.corpus import Corpus
+    from ecgprism.corpus.ingestion import ingest
+    from ecgprism.corpus.store import Corpus
+    from ecgprism.ecg.recording import Recording
     from ecgprism.errors import ConfigError, EcgprismError, ReadError
-    from ecgprism.evaluation import evaluate
-    from ecgprism.formats import open, read
-    from ecgprism.ingestion import ingest
-    from ecgprism.ledger import ablate
-    from ecgprism.model import PrismModel
-    from ecgprism.prediction import embed, predict
-    from ecgprism.recording import Recording
-    from ecgprism.registry import components, register
-    from ecgprism.robustness import stress
-    from ecgprism.training import fit
+    from ecgprism.evidence.comparison import compare
+    from ecgprism.evidence.evaluation import evaluate
+    from ecgprism.evidence.ledger import ablate
+    from ecgprism.evidence.robustness import stress
+    from ecgprism.formats.reading import open_recording, read
+    from ecgprism.model.prism import PrismModel
+    from ecgprism.prediction.files import embed, predict
+    from ecgprism.registry import components, load_plugin, register
+    from ecgprism.training.run import fit
 
 _HOME = {
-    "Config": "config", "ConfigError": "errors", "Corpus": "corpus", "EcgprismError": "errors",
-    "PrismModel": "model", "ReadError": "errors", "Recording": "recording", "ablate": "ledger",
-    "compare": "comparison", "components": "registry", "embed": "prediction", "evaluate": "evaluation",
-    "fit": "training", "ingest": "ingestion", "open": "formats", "predict": "prediction", "read": "formats",
-    "read_config": "config", "register": "registry", "stress": "robustness",
+    "Config": "config", "ConfigError": "errors", "Corpus": "corpus.store", "EcgprismError": "errors",
+    "PrismModel": "model.prism", "ReadError": "errors", "Recording": "ecg.recording", "ablate": "evidence.ledger",
+    "compare": "evidence.comparison", "components": "registry", "embed": "prediction.files",
+    "evaluate": "evidence.evaluation", "fit": "training.run", "ingest": "corpus.ingestion", "load_plugin": "registry",
+    "open_recording": "formats.reading", "predict": "prediction.files", "read": "formats.reading",
+    "read_config": "config", "register": "registry", "stress": "evidence.robustness",
 }  # fmt: skip
 
 __all__ = [
@@ -45,7 +46,8 @@ __all__ = [
     "evaluate",
     "fit",
     "ingest",
-    "open",
+    "load_plugin",
+    "open_recording",
     "predict",
     "read",
     "read_config",

@@ -108,7 +108,11 @@ class Train(_Section):
 
 
 class Config(_Section):
-    """A training run, whole. `fold` k/n makes part k of n of the corpus, by patient, the test split."""
+    """A training run, whole.
+
+    `fold` k/n makes part k of n of the corpus, by patient, the test split. `plugins` are Python files of your own that
+    register views, encoders or fusions; they are run, and kept with the run.
+    """
 
     corpus: Path
     task: str | None = None
@@ -122,6 +126,7 @@ class Config(_Section):
     aggregate: Literal["mean", "max"] = "mean"
     augment: Augment = Augment()
     train: Train = Train()
+    plugins: list[Path] = Field(default_factory=list)
 
     @field_validator("fold")
     @classmethod

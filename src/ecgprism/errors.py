@@ -26,3 +26,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     if close:
         return f"; did you mean {lowered[close[0]]!r}?"
     return f"; there are: {', '.join(known)}" if known else ""
+
+
+def one_line(error: object, most: int = 200) -> str:
+    """Return what an exception of another library says as one line; its type where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

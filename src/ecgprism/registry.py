@@ -1,30 +1,38 @@
-"""Name -> class for sources, views, encoders and fusions; options checked against the constructor's signature."""
+"""Name -> class for sources, views, encoders and fusions; options checked against the constructor's signature.
+
+A component is one file in the folder of its kind, found by listing that folder. Others come from installed packages
+(entry points) and from files that a user names (`load_plugin`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from ecgprism.errors import ConfigError, nearest
+from ecgprism.errors import ConfigError, nearest, one_line
 
 T = TypeVar("T")
 
-#: kind -> module whose import registers the built-in components of that kind
-_BUILT_IN = {
+#: kind -> folder that holds a file of each built-in component; entry points are in the group `ecgprism.<kind>`
+_FOLDERS = {
     "sources": "ecgprism.sources",
-    "views": "ecgprism.views",
-    "encoders": "ecgprism.encoders",
-    "fusions": "ecgprism.fusion",
+    "views": "ecgprism.model.views",
+    "encoders": "ecgprism.model.encoders",
+    "fusions": "ecgprism.model.fusions",
 }
-#: kind -> entry point group through which other packages add components
-_ENTRY_POINTS = {kind: f"ecgprism.{'fusion' if kind == 'fusions' else kind}" for kind in _BUILT_IN}
-_components: dict[str, dict[str, type]] = {kind: {} for kind in _BUILT_IN}
-_loaded: set[str] = set()
+_PLUGIN = "ecgprism_plugin_"
+_components: dict[str, dict[str, type]] = {kind: {} for kind in _FOLDERS}
+_listed: set[str] = set()
 
 
 def register(kind: str, name: str) -> Callable[[type[T]], type[T]]:
@@ -41,15 +49,53 @@ def register(kind: str, name: str) -> Callable[[type[T]], type[T]]:
 
 
 def components(kind: str) -> dict[str, type]:
-    """Return every component of `kind` by name: the built-in ones and those of installed packages."""
-    if kind not in _BUILT_IN:
-        raise ConfigError(f"no components of kind {kind!r}{nearest(kind, _BUILT_IN)}")
-    if kind not in _loaded:
-        importlib.import_module(_BUILT_IN[kind])
-        for point in entry_points(group=_ENTRY_POINTS[kind]):
+    """Return every component of `kind` by name: the built-in ones, those of installed packages and of plugins."""
+    if kind not in _FOLDERS:
+        raise ConfigError(f"no components of kind {kind!r}{nearest(kind, _FOLDERS)}")
+    if kind not in _listed:
+        folder = importlib.import_module(_FOLDERS[kind])
+        for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
+            importlib.import_module(module.name)
+        for point in entry_points(group=f"ecgprism.{kind}"):
             register(kind, point.name)(point.load())
-        _loaded.add(kind)
+        _listed.add(kind)
     return dict(sorted(_components[kind].items()))
+
+
+def load_plugin(file: str | Path) -> Path:
+    """Run a Python file that registers components, once for the same content; returns its absolute path.
+
+    It runs with all rights of this process, so only files that the user names are loaded, never those that a model
+    names. Raises ConfigError for one that is missing or fails.
+    """
+    path = Path(file).resolve()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"plugin {file}: {error.strerror or error}") from None
+    name = f"{_PLUGIN}{path.stem}_{hashlib.sha256(content).hexdigest()[:12]}"
+    if name in sys.modules:
+        return path
+    spec = importlib.util.spec_from_file_location(name, path)
+    if path.suffix != ".py" or spec is None or spec.loader is None:
+        raise ConfigError(f"plugin {file}: expected a Python file, as in my_view.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and type hints look their module up while it runs
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        del sys.modules[name]
+        raise
+    except Exception as error:  # whatever the user's code raises is theirs to mend
+        del sys.modules[name]
+        raise ConfigError(f"plugin {file}: {type(error).__name__}: {one_line(error)}") from None
+    return path
+
+
+def plugins_of(classes: Iterable[type]) -> tuple[str, ...]:
+    """Return the names of the plugin files that define some classes."""
+    files = {sys.modules[cls.__module__].__file__ for cls in classes if cls.__module__.startswith(_PLUGIN)}
+    return tuple(sorted(Path(file).name for file in files if file))
 
 
 def find(kind: str, name: str) -> type:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ecgprism import formats
-from ecgprism.anonymisation import AnonymisationError, anonymise
-from ecgprism.conversion import convert, digitise
+from ecgprism.formats import reading
+from ecgprism.formats.anonymisation import AnonymisationError, anonymise
+from ecgprism.formats.conversion import convert, digitise
 
 DATA = os.environ.get("ECGPRISM_DATA", "")
 READABLE = (
@@ -64,10 +64,10 @@ def parsed(path: Path) -> Any:
 @pytest.mark.parametrize("name", READABLE)
 def test_a_real_recording_converts_within_half_a_step(name: str, suffix: str, tmp_path: Path) -> None:
     aliases = {"ECG": "I"} if name.startswith("edf/") else {}
-    source = formats.read(real(name), aliases)
+    source = reading.read(real(name), aliases)
     path = convert(real(name), tmp_path / f"a{suffix}", lead_aliases=aliases, fill=True)
     frank = {"X": "VX", "Y": "VY", "Z": "VZ"}
-    read = formats.read(path, frank)
+    read = reading.read(path, frank)
     assert read.rate_hz == pytest.approx(source.rate_hz)
     assert set(source.leads) <= set(read.leads)
     held, samples = digitise(source), source.signal.shape[1]
@@ -99,7 +99,7 @@ def test_a_real_file_is_anonymised_with_the_same_samples(name: str, tmp_path: Pa
             wanted = part.encode(encoding)
             assert (wanted.lower() if len(part) > 4 else wanted) not in searched, part
     if formats_can_read := name not in ("edf/test_generator_2.edf", "edf/test_edfann.edf"):
-        original, copy = formats.read(source), formats.read(path)
+        original, copy = reading.read(source), reading.read(path)
         np.testing.assert_array_equal(copy.signal, original.signal)
     assert formats_can_read or source.suffix == ".edf"
 

@@ -9,15 +9,16 @@ import pytest
 import wfdb
 
 from ecgprism.config import parse_config
-from ecgprism.disturbance import Recorded, swap_leads
-from ecgprism.formats import read
-from ecgprism.ingestion import ingest, resample
-from ecgprism.ledger import ablate
-from ecgprism.noise import gain_for, snr_db
-from ecgprism.qrs import find_r_peaks
-from ecgprism.recorded_noise import RecordedNoise, in_leads
-from ecgprism.robustness import stress
-from ecgprism.training import fit
+from ecgprism.corpus.ingestion import ingest
+from ecgprism.ecg.noise import gain_for, snr_db
+from ecgprism.ecg.qrs import find_r_peaks
+from ecgprism.ecg.recorded_noise import RecordedNoise, in_leads
+from ecgprism.ecg.resampling import resample
+from ecgprism.evidence.disturbance import Recorded, swap_leads
+from ecgprism.evidence.ledger import ablate
+from ecgprism.evidence.robustness import stress
+from ecgprism.formats.reading import read
+from ecgprism.training.run import fit
 
 from ..records import write_csv
 from .test_real_recordings import folder

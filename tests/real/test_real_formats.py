@@ -15,8 +15,9 @@ import wfdb
 from defusedxml import ElementTree
 
 import ecgprism as ep
+from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
-from ecgprism.recording import STANDARD_LEADS, Recording
 
 DATA = os.environ.get("ECGPRISM_DATA", "")
 pytestmark = pytest.mark.skipif(not DATA, reason="ECGPRISM_DATA does not name a folder of real recordings")

@@ -18,13 +18,16 @@ import pytest
 import wfdb
 from numpy.typing import NDArray
 
-from ecgprism import formats
-from ecgprism.corpus import Corpus
+from ecgprism.corpus.ingestion import ingest
+from ecgprism.corpus.store import Corpus
+from ecgprism.ecg.conditioning import prepared_signal
+from ecgprism.ecg.leads import STANDARD_LEADS, canonical_lead
+from ecgprism.errors import ReadError
+from ecgprism.formats import reading
 from ecgprism.formats.wfdb import read_header
-from ecgprism.ingestion import ingest, open_source, prepared_signal
-from ecgprism.recording import STANDARD_LEADS, canonical_lead
-from ecgprism.sources import ItemSource
+from ecgprism.sources.contract import ItemSource
 from ecgprism.sources.mitbih import CLASS_OF
+from ecgprism.sources.opening import open_source
 
 DATA = os.environ.get("ECGPRISM_DATA", "")
 CINC = {"ECG": "I"}
@@ -53,7 +56,7 @@ def some(name: str, n: int) -> list[Path]:
 
 def equals_wfdb(header: Path, aliases: dict[str, str] | None = None) -> None:
     """What we read is what the wfdb package reads, to the last bit of float32, and its checksums are those we hold."""
-    read = formats.read(header, aliases)
+    read = reading.read(header, aliases)
     expected = wfdb.rdrecord(str(header.with_suffix("")))
     chosen = [i for i, name in enumerate(expected.sig_name) if canonical_lead(name, aliases)]
     assert read.leads == tuple(canonical_lead(expected.sig_name[i], aliases) for i in chosen)
@@ -117,7 +120,7 @@ def test_two_hundred_cinc_records_are_stored_within_a_step_of_the_resampled_orig
     corpus.refuse_leaks()
     assert corpus.rate_hz == 100
     for i, path in enumerate(chosen):
-        original = formats.read(path, CINC)
+        original = reading.read(path, CINC)
         expected = prepared_signal(original, 100)
         samples = expected.shape[1]
         assert samples == math.ceil(original.signal.shape[1] / 3)
@@ -161,14 +164,14 @@ def test_the_ptbxl_recordings_at_500_hz_equal_the_wfdb_package() -> None:
     assert len(high) == 20
     for path in high:
         equals_wfdb(path)
-        assert formats.read(path).signal.shape == (12, 5000)
+        assert reading.read(path).signal.shape == (12, 5000)
 
 
 def test_the_two_stored_rates_of_ptbxl_are_one_ecg_after_our_resampling() -> None:
     inside = slice(20, -20)  # at the edges their filter and ours differ
     for high in [path for path in headers("ptbxl") if path.stem.endswith("_hr")][:5]:
         low = Path(str(high).replace("records500", "records100").replace("_hr", "_lr"))
-        resampled, stored = prepared_signal(formats.read(high), 100), formats.read(low).signal
+        resampled, stored = prepared_signal(reading.read(high), 100), reading.read(low).signal
         assert resampled.shape == stored.shape
         for ours, theirs in zip(resampled[:, inside], stored[:, inside], strict=True):
             assert np.corrcoef(ours, theirs)[0, 1] > 0.98
@@ -218,7 +221,7 @@ def test_mit_bih_recordings_in_format_212_equal_the_wfdb_package_on_their_leads(
     path = headers("mitdb")[at * (len(headers("mitdb")) // 3)]
     assert {channel.format for channel in read_header(path).channels} == {"212"}
     equals_wfdb(path)
-    read = formats.read(path)
+    read = reading.read(path)
     assert (read.signal.shape[1], read.rate_hz, read.leads[0]) == (650_000, 360, "II")
 
 
@@ -229,7 +232,7 @@ def test_every_mit_bih_header_names_two_leads() -> None:
 
 
 def test_the_challenge_records_equal_the_wfdb_package_and_tell_age_and_sex() -> None:
-    read = [formats.read(path) for path in headers("challenge2021")]
+    read = [reading.read(path) for path in headers("challenge2021")]
     assert len(read) == 25
     for path, recording in zip(headers("challenge2021"), read, strict=True):
         equals_wfdb(path)
@@ -252,8 +255,8 @@ def test_one_turned_bit_in_a_real_recording_is_noticed_where_the_header_gives_a_
             said for said in given if said is not None
         ]
         if None not in given:
-            with pytest.raises(formats.ReadError, match="checksum"):
-                formats.read(spoiled(path, tmp_path), CINC)
+            with pytest.raises(ReadError, match="checksum"):
+                reading.read(spoiled(path, tmp_path), CINC)
             noticed += 1
     assert noticed == (0 if name == "cinc2017" else n)
 

@@ -49,7 +49,7 @@ def list_datasets() -> None:
 
     Example: `ecgprism datasets`
     """
-    from ecgprism.datasets import datasets_table
+    from ecgprism.datasets.catalogue import datasets_table
 
     rows = datasets_table()
     shown = ("name", "records", "leads", "rate (Hz)", "size (about)", "licence")
@@ -77,8 +77,8 @@ def fetch(
 
     Examples: `ecgprism fetch cinc2017` · `ecgprism fetch ptbxl --to data/ptbxl --include records100/ --workers 16`
     """
-    from ecgprism.datasets import DATASETS
-    from ecgprism.fetching import fetch as run_fetch
+    from ecgprism.datasets.catalogue import DATASETS
+    from ecgprism.datasets.fetching import fetch as run_fetch
 
     target = to if to is not None else Path("data") / name
     with progress_bar("fetching") as update:
@@ -113,7 +113,7 @@ def ingest(
     Examples: `ecgprism ingest cinc2017 data/cinc2017 --out corpora/cinc2017` ·
     `ecgprism ingest manifest mine.csv task=diagnosis kind=multiclass --out corpora/mine --rate 250`
     """
-    from ecgprism.ingestion import ingest as run
+    from ecgprism.corpus.ingestion import ingest as run
 
     given = list(options or [])
     if root is not None and "=" in root and not Path(root).exists():

@@ -15,7 +15,7 @@ from rich.table import Table
 from ecgprism.cli.terminal import app, err_console, needed, out_console, parent_made, progress_bar
 
 if TYPE_CHECKING:
-    from ecgprism.ablation import Told
+    from ecgprism.evidence.ablation import AblationProgress
 
 SHOWN = 25  # conditions of a stress test on the terminal
 
@@ -40,16 +40,16 @@ def ablate(
     `ecgprism ablate configs/ptbxl.yaml train.epochs=10 --out ablations/ptbxl --workers 2`
     """
     from ecgprism.config import read_config
-    from ecgprism.ledger import ablate as run_ablation
-    from ecgprism.plots import draw_ledger
+    from ecgprism.evidence.ledger import ablate as run_ablation
+    from ecgprism.presentation.plots import draw_ledger
 
     parsed = read_config(config, overrides or ())
     target = needed(out, "--out DIR")
     at_a_time = workers or _workers(parsed.train.device, threads)
-    with _progress() as told:
+    with _progress() as show:
         ledger = run_ablation(
             parsed, target, seeds=seeds, folds=folds, workers=at_a_time, threads=threads, resamples=resamples,
-            overwrite=overwrite, told=told,
+            overwrite=overwrite, show=show,
         )  # fmt: skip
     draw_ledger(ledger.report, target / "ledger.png")
     _show_ledger(ledger.report)
@@ -69,13 +69,13 @@ def compare(
     """
     import json
 
-    from ecgprism.comparison import compare as run_comparison
-    from ecgprism.files import whole
+    from ecgprism.evidence.comparison import compare as run_comparison
+    from ecgprism.files import atomic
 
     report = run_comparison(runs, resamples=resamples)
     _show_comparison(report)
     if out is not None:
-        with whole(parent_made(out)) as path:
+        with atomic(parent_made(out)) as path:
             path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
         out_console.print(f"written: {escape(str(out))}")
 
@@ -100,9 +100,9 @@ def stress(
     Examples: `ecgprism stress runs/fused --noise data/nstdb --against runs/wave` ·
     `ecgprism stress runs/fused --only swap --only leads --records 500`
     """
-    from ecgprism.disturbance import FAMILIES
-    from ecgprism.plots import draw_stress
-    from ecgprism.robustness import stress as run_stress
+    from ecgprism.evidence.disturbance import FAMILIES
+    from ecgprism.evidence.robustness import stress as run_stress
+    from ecgprism.presentation.plots import draw_stress
 
     with progress_bar("conditions") as update:
         report = run_stress(
@@ -138,7 +138,7 @@ def _progress() -> Iterator[Any]:
     task = bar.add_task("ablating", total=None, done="", running="")
     last = -1
 
-    def told(now: Told) -> None:
+    def show(now: AblationProgress) -> None:
         nonlocal last
         if err_console.is_terminal and not bar.live.is_started:
             bar.start()
@@ -150,7 +150,7 @@ def _progress() -> Iterator[Any]:
         last = now.done
 
     try:
-        yield told
+        yield show
     finally:
         if bar.live.is_started:
             bar.stop()

@@ -14,7 +14,7 @@ from rich.table import Table
 from ecgprism.cli.terminal import app, key_values, lead_aliases, needed, out_console, parent_made, progress_bar, say
 
 if TYPE_CHECKING:
-    from ecgprism.evaluation import Evaluation
+    from ecgprism.evidence.evaluation import Evaluation
 
 
 class Aggregates(StrEnum):
@@ -44,9 +44,9 @@ def train(
     import tempfile
 
     from ecgprism.config import read_config
-    from ecgprism.console import ConsoleWatch
-    from ecgprism.evaluation import evaluate as run_evaluation
-    from ecgprism.training import fit
+    from ecgprism.evidence.evaluation import evaluate as run_evaluation
+    from ecgprism.presentation.console import ConsoleWatch
+    from ecgprism.training.run import fit
 
     parsed = read_config(config, overrides or ())
     watch = ConsoleWatch(out_console)
@@ -78,7 +78,7 @@ def evaluate(
 
     Examples: `ecgprism evaluate runs/a` · `ecgprism evaluate runs/a --corpus corpora/other --out results/other`
     """
-    from ecgprism.evaluation import evaluate as run_evaluation
+    from ecgprism.evidence.evaluation import evaluate as run_evaluation
 
     with progress_bar("evaluating") as update:
         result = run_evaluation(
@@ -102,8 +102,8 @@ def predict(
     Examples: `ecgprism predict runs/a data/A00001.hea` ·
     `ecgprism predict runs/a data/ --out predictions.csv --metadata age=63 --metadata sex=female`
     """
-    from ecgprism.files import whole
-    from ecgprism.prediction import predict as run_prediction
+    from ecgprism.files import atomic
+    from ecgprism.prediction.files import predict as run_prediction
 
     table = run_prediction(
         run, paths, lead_aliases=lead_aliases(lead), metadata=key_values(metadata or []), strict=strict, note=say
@@ -111,7 +111,7 @@ def predict(
     if out is None:
         print(table.to_csv(index=False), end="")
         return
-    with whole(parent_made(out)) as path:
+    with atomic(parent_made(out)) as path:
         table.to_csv(path, index=False)
     out_console.print(f"[bold]{escape(str(out))}[/]: {len(table)} recordings")
 
@@ -129,14 +129,14 @@ def embed(
 
     Example: `ecgprism embed runs/a data/ --out embeddings.parquet`
     """
-    from ecgprism.files import whole
-    from ecgprism.prediction import embed as run_embedding
+    from ecgprism.files import atomic
+    from ecgprism.prediction.files import embed as run_embedding
 
     target = needed(out, "--out FILE.parquet")
     table = run_embedding(
         run, paths, lead_aliases=lead_aliases(lead), metadata=key_values(metadata or []), strict=strict, note=say
     )
-    with whole(parent_made(target)) as path:
+    with atomic(parent_made(target)) as path:
         table.to_parquet(path, index=False)
     out_console.print(f"[bold]{escape(str(target))}[/]: {len(table)} recordings")
 
@@ -151,7 +151,7 @@ def demo(
 
     Example: `ecgprism demo --out demo`
     """
-    from ecgprism.demo import run_demo
+    from ecgprism.cli.tour import run_demo
 
     run_demo(out, records, epochs, out_console)
 

@@ -28,11 +28,11 @@ def info(
     Examples: `ecgprism info ecg.xml --plot ecg.png` ·
     `ecgprism info watch.csv --rate 512 --unit uV --leads I`
     """
-    from ecgprism import formats
-    from ecgprism.quality import FLAGS, assess
+    from ecgprism.ecg.quality import FLAGS, assess
+    from ecgprism.formats import reading
 
     given = tuple(name.strip() for name in leads.split(",")) if leads else None
-    recording = formats.read(path, lead_aliases(lead), rate_hz=rate, unit=unit, leads=given)
+    recording = reading.read(path, lead_aliases(lead), rate_hz=rate, unit=unit, leads=given)
     quality = assess(recording)
     table = Table(box=None, pad_edge=False, show_header=False)
     units = ", ".join(sorted(set(recording.units) - {"derived"})) or "mV"
@@ -56,7 +56,7 @@ def info(
             table.add_row(name, escape(value))
     out_console.print(table)
     if plot is not None:
-        from ecgprism.plots import draw_ecg
+        from ecgprism.presentation.plots import draw_ecg
 
         draw_ecg(recording, parent_made(plot), path.name)
         out_console.print(f"picture: {escape(str(plot))}")
@@ -74,7 +74,7 @@ def convert(
 
     Examples: `ecgprism convert ecg.xml ecg.edf` · `ecgprism convert data/A00001.hea ecg.dcm --lead ECG=I`
     """
-    from ecgprism.conversion import convert as run_conversion
+    from ecgprism.formats.conversion import convert as run_conversion
 
     written = run_conversion(source, target, lead_aliases=lead_aliases(lead), fill=fill, overwrite=overwrite, note=say)
     out_console.print(f"[bold]{escape(str(written))}[/]: written")
@@ -91,7 +91,7 @@ def anonymize(
 
     Example: `ecgprism anonymize ecg.dcm clean.dcm`
     """
-    from ecgprism.anonymisation import anonymise
+    from ecgprism.formats.anonymisation import anonymise
 
     written = anonymise(source, target, key=key, overwrite=overwrite, note=say)
     out_console.print(f"[bold]{escape(str(written))}[/]: written and verified")
@@ -139,7 +139,7 @@ def simulate(
         options["conditions"] = _severities(condition)
     with progress_bar("simulating") as update:
         if file_format is Formats.CORPUS:
-            from ecgprism.ingestion import ingest as run_ingest
+            from ecgprism.corpus.ingestion import ingest as run_ingest
 
             options |= {"n": n, "task": task.value}
             run_ingest(
@@ -147,7 +147,7 @@ def simulate(
                 progress=update,
             )  # fmt: skip
         else:
-            from ecgprism.synthesis import synthesise
+            from ecgprism.sources.synthesis import synthesise
 
             synthesise(
                 n, target, task=task.value, options=options, workers=workers, overwrite=overwrite, progress=update

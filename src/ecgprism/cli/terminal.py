@@ -95,8 +95,8 @@ def key_values(texts: list[str]) -> dict[str, Any]:
 
 def lead_aliases(texts: list[str] | None) -> dict[str, str]:
     """Return `SPELLING=LEAD` words by spelling. Raises EcgprismError, with the nearest lead."""
+    from ecgprism.ecg.leads import LEADS
     from ecgprism.errors import nearest
-    from ecgprism.recording import LEADS
 
     aliases = {key: str(value) for key, value in key_values(texts or []).items()}
     for spelling, lead in aliases.items():

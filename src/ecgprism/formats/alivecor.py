@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats.contract import Channel, Declared, Found, assembled
-from ecgprism.recording import Annotation, Recording
 
 MAGIC = b"ALIVE\x00\x00\x00"
 _LEADS = {"ecg ": "I", "ecg2": "II", "ecg3": "III", "ecg4": "aVR", "ecg5": "aVL", "ecg6": "aVF"}

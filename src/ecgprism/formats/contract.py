@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.ecg.leads import LEADS, canonical_lead
+from ecgprism.ecg.recording import Annotation, Recording
+from ecgprism.ecg.units import MILLIVOLTS_PER_UNIT
 from ecgprism.errors import ReadError, nearest
-from ecgprism.recording import LEADS, MILLIVOLTS_PER_UNIT, Annotation, Recording, canonical_lead
 
 MAX_SAMPLES = 2_000_000_000  # of all channels together; more is a damaged length field
 MAX_AGE_YEARS = 130

@@ -11,9 +11,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ecgprism.ecg.leads import canonical_lead
+from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats.contract import Channel, Declared, Found, assembled, demographics
-from ecgprism.recording import Annotation, Recording, canonical_lead
 
 EDF_MAGIC, BDF_MAGIC = b"0       ", b"\xffBIOSEMI"
 _DAYS_PER_YEAR = 365.2425

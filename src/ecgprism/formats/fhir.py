@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats.contract import Channel, Declared, Found, assembled, check_xml
-from ecgprism.recording import Recording
 
 _NAMESPACE = "{http://hl7.org/fhir}"
 _MARKS = {"E": math.nan, "U": math.nan, "L": math.nan}  # error, above and below the limits

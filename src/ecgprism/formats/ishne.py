@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgprism.ecg.recording import Recording, check_rate
 from ecgprism.errors import ReadError
 from ecgprism.formats.contract import Channel, Declared, Found, assembled, demographics
-from ecgprism.recording import Recording, check_rate
 
 MAGIC = b"ISHNE1.0"
 _HEADER_AT, _HEADER_BYTES = 10, 512

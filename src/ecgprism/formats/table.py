@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError, nearest
 from ecgprism.formats.contract import Channel, Declared, Found, assembled
-from ecgprism.recording import Recording
 
 NPY_MAGIC = b"\x93NUMPY"
 DELIMITERS = ",;\t"

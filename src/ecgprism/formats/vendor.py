@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats import scp
 from ecgprism.formats.contract import Channel, Declared, Found, assembled, check_xml, demographics
-from ecgprism.recording import Recording
 
 HEAD = 4096  # bytes of a file that tell its format
 

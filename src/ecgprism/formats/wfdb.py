@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.ecg.leads import LEADS, canonical_lead
+from ecgprism.ecg.recording import Recording, check_rate
+from ecgprism.ecg.units import MILLIVOLTS_PER_UNIT
 from ecgprism.errors import ReadError, nearest
-from ecgprism.recording import LEADS, MILLIVOLTS_PER_UNIT, Recording, canonical_lead, check_rate
 
 NOT_RECORDED = -32768  # format 16's marker for an invalid sample
 _GAIN = re.compile(r"^(?P<gain>[-+.\deE]+)(\((?P<baseline>[-+]?\d+)\))?(/(?P<unit>\S+))?$")

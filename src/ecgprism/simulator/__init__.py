@@ -5,27 +5,3 @@ A moving heart dipole (sums of Gaussians over the beat; atria, ventricles and re
 torso (Dower et al. 1980, doi:10.1002/clc.1980.3.2.87); the limb leads are derived, so that Einthoven's and
 Goldberger's relations hold exactly.
 """
-
-from ecgprism.simulator.acquisition import Acquisition
-from ecgprism.simulator.conditions import CONDITIONS, RHYTHMS, SUPERDIAGNOSTIC, Condition, check_combination
-from ecgprism.simulator.patients import METADATA, Patient, draw_patient
-from ecgprism.simulator.simulation import AAMI, RECORDS_PER_PATIENT, Simulated, Traits, Truth, draw, simulate
-
-__all__ = [
-    "AAMI",
-    "CONDITIONS",
-    "METADATA",
-    "RECORDS_PER_PATIENT",
-    "RHYTHMS",
-    "SUPERDIAGNOSTIC",
-    "Acquisition",
-    "Condition",
-    "Patient",
-    "Simulated",
-    "Traits",
-    "Truth",
-    "check_combination",
-    "draw",
-    "draw_patient",
-    "simulate",
-]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecgprism import noise
+from ecgprism.ecg import noise
+from ecgprism.ecg.electrodes import EIGHT, ELECTRODES, POTENTIALS, TWELVE, Floats, swapped
 from ecgprism.errors import ConfigError, nearest
-from ecgprism.simulator.electrodes import EIGHT, ELECTRODES, POTENTIALS, TWELVE, Floats, swapped
 
 #: the shares (power) of the kinds of noise in a resting recording
 _SHARES = {"wander": 0.45, "muscle": 0.4, "motion": 0.1, "mains": 0.05}

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from ecgprism.ecg.electrodes import TORSO, Floats, rotation
 from ecgprism.simulator.conditions import CONDITIONS
-from ecgprism.simulator.electrodes import TORSO, Floats, rotation
 from ecgprism.simulator.patients import Patient
 
 #: a part of a beat: rows (G, 6) of centre s, width s, stretch, X, Y, Z mV. Times count from the onset of the P wave

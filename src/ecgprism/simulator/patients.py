@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from ecgprism.ecg.electrodes import TORSO, Floats
 from ecgprism.simulator.conditions import compatible
-from ecgprism.simulator.electrodes import TORSO, Floats
 
 METADATA = ("age", "sex", "height", "weight")
 

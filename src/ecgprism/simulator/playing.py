@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ecgprism.ecg.electrodes import Floats
 from ecgprism.simulator.beats import Part, Waves
-from ecgprism.simulator.electrodes import Floats
 
 _VISIBLE = 0.04  # of a wave's height: where it is taken to begin and to end
 _LEAST_MV = 0.012  # a wave lower than this is not there

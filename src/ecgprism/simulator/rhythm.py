@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.ecg.electrodes import Floats
 from ecgprism.simulator.conditions import CONDITIONS
-from ecgprism.simulator.electrodes import Floats
 from ecgprism.simulator.patients import Patient
 
 BEFORE_S, AFTER_S = 3.0, 1.0  # how far the beats go on outside the record

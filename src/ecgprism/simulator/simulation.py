@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecgprism.ecg.electrodes import TWELVE, Floats
+from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.ecg.recording import Recording, check_rate
 from ecgprism.errors import ConfigError
-from ecgprism.recording import STANDARD_LEADS, Recording, check_rate
 from ecgprism.simulator.acquisition import Acquisition, acquire
 from ecgprism.simulator.beats import Waves, atrial, conducted, ventricular
 from ecgprism.simulator.conditions import CONDITIONS, check_combination, compatible, statements
-from ecgprism.simulator.electrodes import TWELVE, Floats
 from ecgprism.simulator.patients import Patient, draw_patient
 from ecgprism.simulator.playing import Extent, add, extent
 from ecgprism.simulator.rhythm import Breath, Span, Timeline, timeline

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ecgprism import formats
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError
-from ecgprism.recording import Recording
+from ecgprism.formats import reading
+from ecgprism.interface.card import Task
 from ecgprism.registry import register
-from ecgprism.sources.contract import Entry, Task
+from ecgprism.sources.contract import Entry
 from ecgprism.sources.physionet import comments
 
 #: abbreviation -> SNOMED CT codes of the 26 diagnoses that the challenge scored; where there are two, it scored them as
@@ -79,4 +80,4 @@ class Challenge2021:
 
     def read(self, entry: Entry) -> Recording:
         """Read one record."""
-        return formats.read(entry.path)
+        return reading.read(entry.path)

@@ -6,11 +6,12 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from ecgprism import formats
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, nearest
-from ecgprism.recording import Recording
+from ecgprism.formats import reading
+from ecgprism.interface.card import Task
 from ecgprism.registry import register
-from ecgprism.sources.contract import Entry, Task
+from ecgprism.sources.contract import Entry
 
 CLASSES = ("N", "A", "O", "~")
 
@@ -45,4 +46,4 @@ class Cinc2017:
 
     def read(self, entry: Entry) -> Recording:
         """Read one record."""
-        return formats.read(entry.path, self.lead_aliases)
+        return reading.read(entry.path, self.lead_aliases)

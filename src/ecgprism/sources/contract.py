@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, ReadError
-from ecgprism.recording import Recording
 
 Kind = Literal["multilabel", "multiclass"]
 Split = Literal["train", "val", "test"]

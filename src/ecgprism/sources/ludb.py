@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from ecgprism import formats
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError
-from ecgprism.recording import Recording
+from ecgprism.formats import reading
+from ecgprism.interface.card import Task
 from ecgprism.registry import register
-from ecgprism.sources.contract import Entry, Task
+from ecgprism.sources.contract import Entry
 from ecgprism.sources.physionet import comments, read_annotations
 
 RHYTHMS = (
@@ -61,7 +62,7 @@ class Ludb:
 
     def read(self, entry: Entry) -> Recording:
         """Read one record with the waves of the chosen lead, where they are annotated."""
-        recording = formats.read(entry.path)
+        recording = reading.read(entry.path)
         waves = Path(entry.path).with_suffix(f".{self.lead.lower()}")
         marks = read_annotations(waves, recording.rate_hz) if waves.is_file() else ()
         return replace(recording, annotations=marks)

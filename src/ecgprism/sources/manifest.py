@@ -9,11 +9,12 @@ from typing import Literal
 
 import pandas as pd
 
-from ecgprism import formats
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, nearest
-from ecgprism.recording import Recording
+from ecgprism.formats import reading
+from ecgprism.interface.card import Kind, Task
 from ecgprism.registry import register
-from ecgprism.sources.contract import Entry, Kind, Split, Task, spellings
+from ecgprism.sources.contract import Entry, Split, spellings
 
 REQUIRED = ("path", "labels")
 KNOWN = ("path", "record_id", "patient_id", "split", "labels")
@@ -132,7 +133,7 @@ class Manifest:
 
     def read(self, entry: Entry) -> Recording:
         """Read one record."""
-        return formats.read(entry.path, self.lead_aliases)
+        return reading.read(entry.path, self.lead_aliases)
 
 
 def _split(text: str) -> list[str]:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ecgprism import formats
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError
-from ecgprism.recording import Recording
+from ecgprism.formats import reading
+from ecgprism.interface.card import Task
 from ecgprism.registry import register
-from ecgprism.sources.contract import Entry, Item, Split, Task, spellings
+from ecgprism.sources.contract import Entry, Item, Split, spellings
 from ecgprism.sources.physionet import comments, read_annotations
 
 #: the classes of AAMI EC57 and the symbols of their beats: not ectopic, supraventricular, ventricular, fusion, unknown
@@ -88,7 +89,7 @@ class MitBih:
     def read(self, entry: Entry) -> Recording:
         """Read one record with its annotations."""
         path = Path(entry.path)
-        recording = formats.read(path, self.lead_aliases)
+        recording = reading.read(path, self.lead_aliases)
         marks = read_annotations(path.with_suffix(f".{self.annotator}"), recording.rate_hz)
         person = next((match for line in comments(path) if (match := _PERSON.match(line))), None)
         known = {"age": float(person[1]), "sex": "female" if person[2] == "F" else "male"} if person else {}

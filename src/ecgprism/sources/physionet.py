@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from ecgprism.ecg.recording import Annotation
 from ecgprism.errors import ReadError
-from ecgprism.recording import Annotation
 
 #: symbol of each code, as WFDB prints them (ecgcodes.h); 0 is no annotation, codes without a symbol are unused
 SYMBOLS = dict(enumerate(' NLRaVFJASEj/Q~ | sT*D"=pB^t+u?![]en@xf()r'))

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
-from ecgprism import formats
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError
-from ecgprism.recording import Recording
+from ecgprism.formats import reading
+from ecgprism.interface.card import Task
 from ecgprism.registry import register
-from ecgprism.sources.contract import Entry, Split, Task
+from ecgprism.sources.contract import Entry, Split
 
 SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 TASKS = ("superdiagnostic", "subdiagnostic", "diagnostic", "form", "rhythm", "all")
@@ -99,7 +100,7 @@ class PtbXl:
 
     def read(self, entry: Entry) -> Recording:
         """Read one record."""
-        return formats.read(entry.path)
+        return reading.read(entry.path)
 
 
 def _table(path: Path, needed: set[str]) -> pd.DataFrame:

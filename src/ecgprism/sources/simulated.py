@@ -8,11 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
-from ecgprism.recording import Recording
+from ecgprism.interface.card import Task
 from ecgprism.registry import register
-from ecgprism.simulator import RHYTHMS, SUPERDIAGNOSTIC, Acquisition, Simulated, check_combination, draw, simulate
-from ecgprism.sources.contract import Entry, Task
+from ecgprism.simulator.acquisition import Acquisition
+from ecgprism.simulator.conditions import RHYTHMS, SUPERDIAGNOSTIC, check_combination
+from ecgprism.simulator.simulation import Simulated, draw, simulate
+from ecgprism.sources.contract import Entry
 
 
 @register("sources", "simulated")

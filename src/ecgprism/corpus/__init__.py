@@ -1,0 +1,1 @@
+"""The store of a data set on disk: ingested, split, opened."""

@@ -1,0 +1,1 @@
+"""Open data sets that are known, and how they are fetched."""

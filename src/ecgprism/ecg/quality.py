@@ -1,0 +1,117 @@
+"""Signal quality of each lead: flat, clipped, noisy, not connected. Flags for people and for filters, no model input.
+
+Thresholds are those of a first look, chosen so that clean resting recordings pass: they find gross faults, they grade
+nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, rfft
+
+from ecgprism.ecg.recording import Recording
+
+FLAGS = ("flat", "clipped", "noisy", "off")
+
+FLAT_MV = 0.005  # a lead that never moves by more is flat
+CLIPPED_SHARE = 0.02  # of the samples at the largest or smallest value, in runs
+NOISY_SHARE = 0.5  # of the power above 1 Hz that lies above 35 Hz
+OFF_MV = 5.0  # drift of an electrode without contact, within a second
+OFF_SHARE = 0.1  # of the seconds
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Which leads are flat, clipped, noisy or off, by name; `missing` is the share of the signal that is NaN."""
+
+    flat: tuple[str, ...]
+    clipped: tuple[str, ...]
+    noisy: tuple[str, ...]
+    off: tuple[str, ...]
+    missing: float
+
+    @property
+    def good(self) -> bool:
+        """Whether no lead is flagged."""
+        return not (self.flat or self.clipped or self.noisy or self.off)
+
+
+def assess(recording: Recording) -> Quality:
+    """Return the quality flags of every lead of a recording."""
+    signal, rate_hz = recording.signal, recording.rate_hz
+    found: dict[str, list[str]] = {flag: [] for flag in FLAGS}
+    for lead, values in zip(recording.leads, signal, strict=True):
+        there = values if np.isfinite(values.sum()) else values[~np.isnan(values)]
+        low, high = (there.min(), there.max()) if len(there) else (0.0, 0.0)
+        if high - low < FLAT_MV:
+            found["flat"].append(lead)
+            continue
+        if _clipped(there, low, high):
+            found["clipped"].append(lead)
+        if len(there) < rate_hz or not (_may_be_noisy(there, rate_hz) or high - low > OFF_MV / 2):
+            continue
+        spectrum = _spectrum(there, rate_hz)
+        if _noisy(spectrum, len(there), rate_hz):
+            found["noisy"].append(lead)
+        if _off(spectrum, len(there), rate_hz):
+            found["off"].append(lead)
+    missing = float(np.isnan(signal).mean())
+    return Quality(**{flag: tuple(leads) for flag, leads in found.items()}, missing=missing)
+
+
+def _clipped(values: NDArray[np.float32], low: float, high: float) -> bool:
+    """Whether many samples in runs of three or more stand at one of the two extreme values."""
+    extremes = [values == high, values == low]
+    if sum(map(np.count_nonzero, extremes)) <= CLIPPED_SHARE * len(values):
+        return False
+    stands = np.zeros(len(values), dtype=bool)
+    for at in extremes:
+        stands[:-2] |= at[:-2] & at[1:-1] & at[2:]
+    return bool(stands.mean() > CLIPPED_SHARE)
+
+
+def _may_be_noisy(values: NDArray[np.float32], rate_hz: float) -> bool:
+    """Whether enough of the power can lie above 35 Hz, from two differences: a spectrum costs, most leads are fine.
+
+    Differencing multiplies the power at f by 4 sin^2(pi f / rate), which grows with f. If half of the power is above
+    35 Hz, so is half of that of the first difference, and the second multiplies it by at least half of that factor.
+    """
+    if rate_hz < 100:
+        return False
+    once = np.diff(values)
+    twice = np.diff(once)
+    factor = 4 * math.sin(math.pi * 35 / rate_hz) ** 2
+    return bool(np.vdot(twice, twice) > 0.45 * factor * np.vdot(once, once))
+
+
+def _spectrum(values: NDArray[np.float32], rate_hz: float) -> NDArray[np.complex64]:
+    """Return the Fourier transform of a lead without the straight line that joins its ends, for it goes in circles."""
+    width = max(round(rate_hz / 4), 1)
+    first, last = values[:width].mean(), values[-width:].mean()
+    return rfft(values - np.linspace(first, last, len(values), dtype=np.float32))
+
+
+def _noisy(spectrum: NDArray[np.complex64], samples: int, rate_hz: float) -> bool:
+    """Whether most of the power lies where an ECG has little."""
+    if rate_hz < 100:
+        return False
+    power = spectrum.real**2 + spectrum.imag**2
+    slow, fast = (int(f_hz * samples / rate_hz) + 1 for f_hz in (1, 35))
+    return bool(power[fast:].sum() > NOISY_SHARE * power[slow:].sum())
+
+
+def _off(spectrum: NDArray[np.complex64], samples: int, rate_hz: float) -> bool:
+    """Whether the baseline (below 1 Hz, as a Butterworth filter of order 2 forwards and back gives it) runs away."""
+    seconds = int(samples / rate_hz)
+    if seconds < 2:
+        return False
+    kept = min(len(spectrum), int(10 * samples / rate_hz) + 1)  # above 10 Hz the filter leaves a ten-thousandth
+    f_hz = np.arange(kept, dtype=np.float32) * np.float32(rate_hz / samples)
+    n = 2 * (kept - 1)
+    baseline = irfft(spectrum[:kept] / (1 + f_hz**4), n) * (n / samples)
+    width = n // seconds
+    return bool((np.ptp(baseline[: width * seconds].reshape(seconds, width), axis=1) > OFF_MV).mean() > OFF_SHARE)

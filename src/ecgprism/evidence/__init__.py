@@ -1,0 +1,1 @@
+"""What a model, and each view of it, is worth."""

@@ -1,0 +1,123 @@
+"""Intervals: the patient-clustered bootstrap over any statistic, paired where the resamples are the same.
+
+Axis legend: N records, K classes, R resamples. NaN means undefined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgprism.metrics.scores import Bools, Floats
+
+Statistic = Callable[[Floats | None], Mapping[str, Floats]]
+
+#: a resample block of this many weights (32 MiB) keeps the working set of every metric below 0.5 GB
+_BLOCK_WEIGHTS = 2**22
+
+
+def cluster_weights(
+    clusters: NDArray[Any], resamples: int = 1000, seed: int = 0, rows: int | None = None
+) -> Iterator[NDArray[np.float64]]:
+    """Yield blocks (r, N) of record weights: C clusters (patients) drawn with replacement out of C, per resample.
+
+    A record weighs as often as its cluster was drawn. `clusters` (N,) gives each record's cluster; the weights depend
+    on it and on `seed`, not on `rows`, the resamples per block (default: blocks of at most 32 MiB).
+    """
+    names, code = np.unique(clusters, return_inverse=True)
+    if not names.size:
+        raise ValueError("no records to resample")
+    rows = rows or max(1, _BLOCK_WEIGHTS // len(code))
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, rows):
+        drawn = [
+            np.bincount(rng.integers(names.size, size=names.size), minlength=names.size)
+            for _ in range(min(rows, resamples - start))
+        ]
+        yield np.take(np.array(drawn, dtype=np.float64), code, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """A value with its bootstrap interval; fields are () for one quantity, (K,) for one per class (`interval[k]`).
+
+    `defined` counts the resamples in which the quantity exists, out of `resamples`; only these make `low` and `high`.
+    `p` is two-sided against zero, by the share of resamples beyond it: it means something for a difference.
+    """
+
+    value: Floats
+    low: Floats
+    high: Floats
+    defined: NDArray[np.int64]
+    resamples: int
+    p: Floats
+
+    @property
+    def shaky(self) -> Bools:
+        """Whether more than 5% of the resamples left the quantity undefined: too few positives to trust `low, high`."""
+        return 20 * (self.resamples - self.defined) > self.resamples
+
+    def __getitem__(self, k: int) -> Interval:
+        """Return the interval of class `k`."""
+        return Interval(self.value[k], self.low[k], self.high[k], self.defined[k], self.resamples, self.p[k])
+
+    def __iter__(self) -> Iterator[Interval]:
+        """Yield the interval of each class."""
+        return (self[k] for k in range(len(self.value)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain Python numbers (or lists of them) for JSON."""
+        fields = {name: getattr(self, name) for name in ("value", "low", "high", "defined", "shaky")}
+        return {name: field.tolist() for name, field in fields.items()} | {"resamples": self.resamples}
+
+
+def bootstrap(
+    statistic: Statistic, clusters: NDArray[Any], resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> dict[str, Interval]:
+    """Percentile intervals (Efron and Tibshirani 1993) of named quantities, whole clusters being resampled.
+
+    `statistic(weights)` returns {name: array}: (R,) or (R, K) for weights (R, N); () or (K,) for None, the value
+    itself. For a paired comparison let it return the difference of two models under the same weights.
+    """
+    drawn = resampled(statistic, clusters, resamples, seed)
+    return {name: interval(*values, level) for name, values in drawn.items()}
+
+
+def resampled(
+    statistic: Statistic, clusters: NDArray[Any], resamples: int = 1000, seed: int = 0
+) -> dict[str, tuple[Floats, Floats]]:
+    """Return by name the value, () or (K,), and what every resample gives, (R,) or (R, K).
+
+    Equal clusters and seed give equal resamples: differences between two calls are paired.
+    """
+    point = statistic(None)
+    blocks = [statistic(weights) for weights in cluster_weights(clusters, resamples, seed)]
+    return {name: (np.asarray(value), np.concatenate([b[name] for b in blocks])) for name, value in point.items()}
+
+
+def interval(value: Floats, drawn: Floats, level: float = 0.95) -> Interval:
+    """Return the percentile interval of a value, () or (K,), from its resamples, (R,) or (R, K)."""
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    shape = drawn.shape[1:]
+    kept = [column[~np.isnan(column)] for column in drawn.reshape(len(drawn), -1).T]
+    bounds = np.array([np.quantile(column, tails) if column.size else (np.nan, np.nan) for column in kept])
+    # twice the smaller tail beyond zero, never 0: the point itself counts as one more resample
+    p = [(2 * min((column <= 0).sum(), (column >= 0).sum()) + 1) / (column.size + 1) for column in kept]
+    low, high = (bound.reshape(shape)[()] for bound in bounds.T)
+    defined = np.array([column.size for column in kept]).reshape(shape)[()]
+    return Interval(np.asarray(value)[()], low, high, defined, len(drawn), np.minimum(p, 1.0).reshape(shape)[()])
+
+
+def plain(found: Interval) -> dict[str, Any]:
+    """Return value, interval and p value of one quantity as JSON has them."""
+    numbers = {"value": found.value, "low": found.low, "high": found.high, "p": found.p}
+    return none_for_nan(numbers) | {"shaky": bool(found.shaky)}
+
+
+def none_for_nan(numbers: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return plain numbers, None for what is undefined: JSON has no NaN."""
+    return {key: None if np.isnan(x) else float(x) for key, x in numbers.items()}

@@ -1,0 +1,1 @@
+"""Encoders of one view, one file each."""

@@ -1,0 +1,1 @@
+"""Fusions of views, one file each."""

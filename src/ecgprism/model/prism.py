@@ -1,0 +1,164 @@
+"""PrismModel: views + encoders + fusion + heads, from raw millivolts to probabilities; save and load."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ecgprism.config import Branch, Component, Config
+from ecgprism.errors import ConfigError, EcgprismError, one_line
+from ecgprism.interface.card import Card, InputSpec, Task
+from ecgprism.interface.storage import MODEL, read_model, write_model
+from ecgprism.model.batch import Batch
+from ecgprism.model.views.contract import View
+from ecgprism.registry import check_options, find
+
+
+@dataclass(frozen=True)
+class Output:
+    """Logits (B, K): fused and of each view's own head; `embeddings` (B, D) fused and by view.
+
+    `present` bool (B, V) tells which views the record has, whatever was hidden from the fusion.
+    """
+
+    fused: Tensor
+    views: Mapping[str, Tensor]
+    present: Tensor
+    embeddings: Mapping[str, Tensor]
+
+
+class PrismModel(nn.Module):
+    """One network over several views of one ECG.
+
+    The only inputs are those of a Batch: raw millivolts (B, L, T) and metadata (B, M). Shapes are inferred from
+    `spec`; a branch that cannot fit raises ConfigError naming the branch and both shapes.
+    """
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        task: Task,
+        views: Mapping[str, Branch],
+        fusion: Component | None = None,
+        dim: int = 128,
+    ) -> None:
+        """Build every branch, then the fusion and the heads (one fused, one per view)."""
+        super().__init__()
+        for name in views:
+            if not re.fullmatch(r"[A-Za-z]\w*", name) or name == "fused" or hasattr(nn.ModuleDict(), name):
+                raise ConfigError(f"views.{name}: {name!r} cannot be a view's name; choose another, such as wave")
+        self.spec, self.task, self.branches, self.dim = spec, task, dict(views), dim
+        self.card = Card.of(spec, task, tuple(views))
+        self.fusion_component = fusion or Component(name="concat")
+        self.views, self.encoders = nn.ModuleDict(), nn.ModuleDict()
+        for name, branch in self.branches.items():
+            at = f"views.{name}"
+            view = _build("views", branch.view, at, (spec,))
+            encoder = _build("encoders", branch.encoder, at, (view.shape, dim))
+            self.views[name], self.encoders[name] = view, encoder
+        self.fusion = _build("fusions", self.fusion_component, "fusion", (tuple(self.branches), dim))
+        self.head = self.fusion.head(dim, len(task.classes))
+        # With a single view its own head would be a second opinion on the same embedding.
+        own = self.branches if len(self.branches) > 1 else ()
+        self.view_heads = nn.ModuleDict({name: nn.Linear(dim, len(task.classes)) for name in own})
+
+    @classmethod
+    def from_config(cls, config: Config, spec: InputSpec, task: Task) -> PrismModel:
+        """Build the model that a configuration describes."""
+        model = cls(spec, task, config.views, config.fusion, config.dim)
+        model.card.aggregate = config.aggregate
+        return model
+
+    def forward(self, batch: Batch, keep: Tensor | None = None) -> Output:
+        """Return logits and embeddings; `keep` bool (B, V) hides views that are there (view dropout, ablation)."""
+        return self.fuse(self.encode(batch), self.present(batch), keep)
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Return tokens (B, N, D) by view."""
+        return {name: self.encoders[name](view(batch)) for name, view in self.views.items()}
+
+    def fuse(self, tokens: Mapping[str, Tensor], present: Tensor, keep: Tensor | None = None) -> Output:
+        """Return logits and embeddings of tokens (B, N, D); `present` and `keep` are bool (B, V)."""
+        seen = present if keep is None else present & keep
+        fused = self.fusion(tokens, seen)
+        embeddings = {name: token.mean(dim=1) for name, token in tokens.items()}
+        own = {name: head(embeddings[name]) for name, head in self.view_heads.items()}
+        return Output(
+            fused=self.head(fused, own, seen).float(),
+            views={name: logits.float() for name, logits in own.items()},
+            present=present,
+            embeddings={"fused": fused, **embeddings},
+        )
+
+    def present(self, batch: Batch) -> Tensor:
+        """Return bool (B, V): which views each record has."""
+        return torch.stack([cast(View, view).present(batch) for view in self.views.values()], dim=1)
+
+    def shapes(self) -> dict[str, tuple[str, int]]:
+        """Return by view the shape it gives and the number of parameters of its encoder."""
+        return {name: (str(view.shape), parameters(self.encoders[name])) for name, view in self.views.items()}
+
+    def save(self, folder: str | Path, card: Card | None = None) -> None:
+        """Write model.safetensors with the card (its own by default) in its header, whole or not at all."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        card = (card or self.card).model_copy(update={"versions": versions()})
+        network = {
+            "views": {name: branch.model_dump() for name, branch in self.branches.items()},
+            "fusion": self.fusion_component.model_dump(),
+            "dim": self.dim,
+        }
+        state = {key: value.detach().cpu().numpy() for key, value in self.state_dict().items()}
+        write_model(folder / MODEL, state, card, network)
+
+    @classmethod
+    def load(cls, model: str | Path) -> PrismModel:
+        """Read a saved model, ready for inference; executes no code from the file. Raises EcgprismError."""
+        card, network, state = read_model(model)
+        try:
+            views = {name: Branch.model_validate(branch) for name, branch in network["views"].items()}
+            fusion, dim = Component.model_validate(network["fusion"]), int(network["dim"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EcgprismError(f"{model}: damaged: the network is not described ({one_line(error)})") from None
+        loaded = cls(card.spec, card.task, views, fusion, dim)
+        loaded.card = card
+        try:
+            loaded.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
+        except RuntimeError as error:
+            raise EcgprismError(f"{model}: the weights do not fit the network ({one_line(error)})") from None
+        return loaded.eval()
+
+
+def _build(kind: str, component: Component, at: str, given: tuple[Any, ...]) -> Any:
+    options = check_options(kind, component.name, component.options, len(given), at)
+    try:
+        return find(kind, component.name)(*given, **options)
+    except ConfigError as error:
+        raise ConfigError(f"{at}: {error}") from None
+
+
+def parameters(module: nn.Module) -> int:
+    """Return the number of trained parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    return {name: importlib.metadata.version(name) for name in ("ecgprism", "torch", "lightning", "numpy")}
+
+
+def common_leads(wanted: Iterable[str] | None, held: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Return the leads a model is built for: those wanted, all of the corpus by default."""
+    if wanted is None:
+        return held
+    missing = [lead for lead in wanted if lead not in held]
+    if missing:
+        raise ConfigError(f"leads: {missing[0]!r} is not in {where}; there are: {', '.join(held)}")
+    return tuple(wanted)

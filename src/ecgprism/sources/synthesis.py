@@ -1,0 +1,147 @@
+"""Simulated data sets as files: WFDB records with annotations, the truth as tables, a manifest to ingest them by."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ecgprism.errors import EcgprismError
+from ecgprism.simulator.patients import METADATA
+from ecgprism.simulator.simulation import Simulated
+from ecgprism.sources.opening import open_source
+from ecgprism.sources.simulated import SimulatedSource
+
+CHUNK = 16  # records a worker process makes at a time
+MANIFEST, BEATS, RECORDS = "manifest.csv", "beats.parquet", "records.parquet"
+
+
+def synthesise(
+    n: int,
+    out: str | Path,
+    *,
+    task: str = "superdiagnostic",
+    options: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Write `n` simulated records as WFDB into the folder `out`; the same options give the same files.
+
+    `out` then has wfdb/sim_000000.hea, .dat, .atr (beats and rhythm changes) and .wave (onset, peak and end of P, QRS
+    and T), manifest.csv with the labels of `task`, beats.parquet (one row per beat) and records.parquet (conditions,
+    rhythm spans, noise). `options` are those of the source `simulated`. Raises EcgprismError when `out` is not empty.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
+        raise EcgprismError(f"{out}: exists already; choose another --out, or --overwrite it")
+    source = open_source("simulated", None, {**(options or {}), "n": n, "task": task})
+    assert isinstance(source, SimulatedSource)
+    made = out.with_name(out.name + ".partial")
+    if made.exists():
+        shutil.rmtree(made)
+    (made / "wfdb").mkdir(parents=True)
+    try:
+        _write(source, task, made, workers, progress)
+        if out.exists():
+            shutil.rmtree(out)
+        made.rename(out)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return out
+
+
+def write_wfdb(simulated: Simulated, folder: Path, name: str) -> None:
+    """Write one simulated record: .hea and .dat (format 16), .atr (beats, rhythm), .wave (wave borders)."""
+    import wfdb  # noqa: PLC0415
+
+    recording, truth = simulated.recording, simulated.truth
+    leads, rate_hz = recording.leads, recording.rate_hz
+    wfdb.wrsamp(
+        name,
+        fs=rate_hz,
+        units=["mV"] * len(leads),
+        sig_name=list(leads),
+        p_signal=recording.signal.T.astype(np.float64),
+        fmt=["16"] * len(leads),
+        adc_gain=[2000.0] * len(leads),
+        baseline=[0] * len(leads),
+        comments=[f"{key}: {recording.metadata[key]}" for key in METADATA if key in recording.metadata],
+        write_dir=str(folder),
+    )
+    last = recording.signal.shape[1] - 1
+
+    def annotate(extension: str, marks: list[tuple[float, str, str]]) -> None:
+        marks = sorted((min(max(round(at * rate_hz), 0), last), symbol, note) for at, symbol, note in marks)
+        samples, symbols, notes = zip(*marks, strict=True)
+        wfdb.wrann(
+            name, extension, np.array(samples), list(symbols), aux_note=list(notes), fs=rate_hz, write_dir=str(folder)
+        )
+
+    beats = truth.beats()
+    rhythm = [(span.start_s, "+", span.note) for span in truth.spans]
+    annotate("atr", rhythm + [(at, symbol, "") for at, symbol in zip(beats["r_s"], beats["symbol"], strict=True)])
+    borders = []
+    for wave, symbols in (("p", "(p)"), ("qrs", "(N)"), ("t", "(t)")):
+        for point, symbol in zip(("onset", "peak", "offset"), symbols, strict=True):
+            at_s = beats[f"{wave}_{point}_s"].dropna()
+            borders += [(at, symbol, "") for at in at_s if 0 <= at * rate_hz <= last]
+    if borders:
+        annotate("wave", borders)
+
+
+def _write(
+    source: SimulatedSource, task: str, folder: Path, workers: int | None, progress: Callable[[int, int], None]
+) -> None:
+    done, beats, records = 0, [], []
+    work = partial(_records, source, folder / "wfdb")
+    progress(0, source.n)
+    with ProcessPoolExecutor(workers) as pool:
+        for made in pool.map(work, (range(i, min(i + CHUNK, source.n)) for i in range(0, source.n, CHUNK))):
+            beats += [rows for rows, _ in made]
+            records += [row for _, row in made]
+            done += len(made)
+            progress(done, source.n)
+    manifest = pd.DataFrame(
+        {
+            "path": f"wfdb/{entry.record_id}",
+            "record_id": entry.record_id,
+            "patient_id": entry.patient_id,
+            "labels": "|".join(entry.labels.get(task, ())),
+            **entry.metadata,
+        }
+        for entry in source.entries()
+    )
+    known = [column for column in METADATA if column in manifest]
+    manifest[["path", "record_id", "patient_id", "labels", *known]].to_csv(folder / MANIFEST, index=False)
+    pd.concat(beats, ignore_index=True).to_parquet(folder / BEATS, index=False)
+    pd.DataFrame(records).to_parquet(folder / RECORDS, index=False)
+
+
+def _records(source: SimulatedSource, folder: Path, indices: range) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
+    made = []
+    for index in indices:
+        simulated = source.simulated(index)
+        truth, name = simulated.truth, f"sim_{index:06d}"
+        write_wfdb(simulated, folder, name)
+        beats = truth.beats()
+        beats.insert(0, "record_id", name)
+        row = {
+            "record_id": name,
+            "patient_id": simulated.traits.patient_id,
+            "snr_db": truth.snr_db,
+            "conditions": json.dumps(dict(truth.conditions)),
+            "rhythm_spans": json.dumps([list(span) for span in truth.spans]),
+            "p_not_conducted_s": truth.p_only_s.tolist(),
+            **{f"{task}_labels": "|".join(held) for task, held in simulated.traits.labels.items()},
+            **{f"{kind}_mv": truth.levels_mv.get(kind, 0.0) for kind in ("wander", "muscle", "motion", "mains")},
+        }
+        made.append((beats, row))
+    return made

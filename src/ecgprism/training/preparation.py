@@ -1,0 +1,84 @@
+"""prepare(): everything that is decided before the first training step, checked, with nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ecgprism.config import Config
+from ecgprism.corpus.store import Corpus, Examples
+from ecgprism.ecg.recorded_noise import RecordedNoise
+from ecgprism.errors import EcgprismError
+from ecgprism.interface.card import InputSpec, MetadataSchema, Task
+from ecgprism.model.prism import PrismModel, common_leads
+from ecgprism.registry import load_plugin
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is decided before the first step: data, input specification, task and the untrained model.
+
+    `noise` holds the recorded noise (C, T) of the augmentation, at the corpus's rate.
+    """
+
+    config: Config
+    corpus: Corpus
+    task_name: str
+    task: Task
+    examples: Mapping[str, Examples]
+    model: PrismModel
+    noise: Sequence[NDArray[np.float32]] = ()
+
+
+def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
+    """Check the data against the configuration and build the model, writing nothing.
+
+    Raises EcgprismError or ConfigError: a leak between splits, a class without a positive training record, an empty
+    split, a component or a shape that does not fit.
+    """
+    for plugin in config.plugins:
+        load_plugin(plugin)
+    corpus = corpus or Corpus(config.corpus)
+    task_name, task = corpus.task(config.task)
+    if config.fold is not None:
+        corpus = corpus.folded(task_name, config.fold)
+    corpus.refuse_leaks()
+    if config.classes is not None:
+        task = replace(task, classes=tuple(config.classes))
+    examples = {split: corpus.select(task_name, (split,), task.classes) for split in ("train", "val", "test")}
+    for split in ("train", "val"):
+        if not len(examples[split]):
+            raise EcgprismError(f"{corpus.path}: no record of split {split} has a label of task {task_name}")
+    for name, positives in zip(task.classes, examples["train"].target.sum(axis=0), strict=True):
+        if not positives:
+            others = [other for other in task.classes if other != name]
+            raise EcgprismError(
+                f"{corpus.path}: class {name!r} of task {task_name} has no positive example in train; "
+                f"leave it out with classes=[{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}]"
+            )
+    leads = common_leads(config.leads, corpus.leads, str(corpus.path))
+    schema = MetadataSchema.fit(corpus.metadata_of(examples["train"]), corpus.meta["metadata"])
+    spec = InputSpec(leads, corpus.rate_hz, round(config.window_s * corpus.rate_hz), schema)
+    torch.manual_seed(config.train.seed)
+    model = PrismModel.from_config(config, spec, task)
+    model.card.task_name = task_name
+    model.card.lead_aliases = dict(corpus.meta["lead_aliases"])
+    model.card.fingerprint = corpus.fingerprint
+    noise = config.augment.noise_from
+    recorded = RecordedNoise.read(noise, corpus.rate_hz, "first").kinds.values() if noise is not None else ()
+    return Prepared(config, corpus, task_name, task, examples, model, tuple(recorded))
+
+
+def one_batch(prepared: Prepared) -> Prepared:
+    """Cut the data to one batch a split, and the training to one epoch."""
+    size = prepared.config.train.batch_size
+    options = prepared.config.train.model_copy(update={"epochs": 1, "monitor": "loss"})
+    return replace(
+        prepared,
+        config=prepared.config.model_copy(update={"train": options}),
+        examples={split: examples.first(size) for split, examples in prepared.examples.items()},
+    )

@@ -1,0 +1,159 @@
+"""fit(): train a model on a corpus; watched, reproducible to the bit on CPU, resumable after any kill."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as pl
+import torch
+import yaml
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from ecgprism.config import Config, parse_config
+from ecgprism.corpus.store import Corpus
+from ecgprism.errors import EcgprismError
+from ecgprism.files import atomic, locked
+from ecgprism.model.prism import PrismModel, parameters, versions
+from ecgprism.training.folder import CONFIG, LAST, PLUGINS, RUN, TENSORBOARD
+from ecgprism.training.module import TrainingModule
+from ecgprism.training.preparation import Prepared, one_batch, prepare
+from ecgprism.training.state import TrainingState
+from ecgprism.training.watch import Watch
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished training: the best epoch's model (also in the run folder) and the history, one row per epoch."""
+
+    path: Path
+    model: PrismModel
+    history: list[dict[str, float]]
+    best_epoch: int
+    seconds: float
+
+
+def fit(
+    config: Config,
+    out: str | Path,
+    *,
+    corpus: Corpus | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    fast_dev_run: bool = False,
+    watch: Watch | None = None,
+) -> Fitted:
+    """Train the configured model into the run folder `out` and return the best epoch's model.
+
+    The best checkpoint, early stopping, thresholds and calibration all come from the validation split. `resume` goes on
+    from the last whole epoch of an interrupted run of the same configuration and data. `fast_dev_run` takes one batch
+    through every stage. Raises EcgprismError when another training writes into `out`.
+    """
+    out = Path(out)
+    if resume and not (out / CONFIG).is_file():
+        raise EcgprismError(f"{out}: no interrupted run here to resume ({CONFIG} is missing)")
+    if out.exists() and any(out.iterdir()) and not (resume or overwrite):
+        raise EcgprismError(f"{out}: exists already; choose another --out, --resume it, or --overwrite it")
+    prepared = prepare(config, corpus)
+    if fast_dev_run:
+        prepared = one_batch(prepared)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out, "training"):
+        return _fit(prepared, out, resume, watch or Watch())
+
+
+def _fit(prepared: Prepared, out: Path, resume: bool, watch: Watch) -> Fitted:
+    facts: dict[str, Any] = {"fingerprint": prepared.corpus.fingerprint, "versions": versions()}
+    if resume:
+        _same_run(out, prepared.config, facts)
+    else:
+        _begin(out, prepared.config, facts)
+    state = TrainingState.load(out) if resume and (out / LAST).is_file() else TrainingState()
+    module = TrainingModule(prepared, out, watch, state)
+    if state.epoch < prepared.config.train.epochs and not state.stopped:
+        _train(module, out)
+    if module.interrupted:
+        raise KeyboardInterrupt
+    facts |= {
+        "best_epoch": state.best_epoch,
+        "epochs": len(state.history),
+        "parameters": parameters(prepared.model),
+        "training_seconds": round(state.seconds, 1),
+        "device": str(module.trained_on),
+        "threads": torch.get_num_threads(),
+    }
+    with atomic(out / RUN) as path:
+        path.write_text(json.dumps(facts, indent=2) + "\n")
+    return Fitted(out, PrismModel.load(out), state.history, state.best_epoch, facts["training_seconds"])
+
+
+def _begin(out: Path, config: Config, facts: Mapping[str, Any]) -> None:
+    """Empty the folder, which the caller holds, and write down what is trained in it."""
+    for path in out.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()
+    for plugin in config.plugins:
+        (out / PLUGINS).mkdir(exist_ok=True)
+        shutil.copyfile(plugin, out / PLUGINS / plugin.name)
+    with atomic(out / CONFIG) as path:
+        path.write_text(yaml.safe_dump(config.plain(), sort_keys=False))
+    with atomic(out / RUN) as path:
+        path.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _same_run(out: Path, config: Config, facts: Mapping[str, Any]) -> None:
+    """Raise EcgprismError unless the folder holds a run of this configuration and this data."""
+    before = parse_config(yaml.safe_load((out / CONFIG).read_text()), str(out / CONFIG)).plain()
+    for key, value in config.plain().items():
+        if before[key] != value:
+            raise EcgprismError(
+                f"{out}: was begun with {key}={before[key]!r}, now {value!r}: resume with the same configuration"
+            )
+    stored = json.loads((out / RUN).read_text())["fingerprint"] if (out / RUN).is_file() else facts["fingerprint"]
+    if stored != facts["fingerprint"]:
+        raise EcgprismError(f"{out}: the corpus {config.corpus} is not the one that this run was begun with")
+
+
+def _train(module: TrainingModule, out: Path) -> None:
+    """Run Lightning's loop over the epochs that are left."""
+    options = module.options
+    # Lightning's own lines (devices found, tips) are for its users, not for ours.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+        trainer = pl.Trainer(
+            max_epochs=options.epochs - module.first_epoch,
+            accelerator={"auto": "auto", "cuda": "gpu"}.get(options.device, options.device),
+            devices=1,
+            precision=_precision(options.precision, options.device),
+            gradient_clip_val=options.clip,
+            logger=TensorBoardLogger(out, name="", version=TENSORBOARD),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+            reload_dataloaders_every_n_epochs=1,
+        )
+        try:
+            trainer.fit(module)
+        except SystemExit:  # Lightning's answer to Ctrl-C
+            module.interrupted = True
+        module.interrupted |= trainer.interrupted
+
+
+def _precision(wanted: str, device: str) -> Any:
+    """Return Lightning's name of the precision: bfloat16 where the device computes in it, float32 elsewhere."""
+    if wanted != "auto":
+        return "bf16-mixed" if wanted == "bf16" else "32-true"
+    on_cuda = device in ("auto", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"

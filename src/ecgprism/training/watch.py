@@ -1,0 +1,49 @@
+"""What a training tells while it runs, and what its user should know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgprism.training.preparation import Prepared
+
+OVERFIT_EPOCHS = 3  # this many epochs of rising validation loss under falling training loss are overfitting
+
+
+class Watch:
+    """What a training tells while it runs; the command line draws it, the API is silent."""
+
+    def start(self, prepared: Prepared, seconds_per_epoch: float, first_epoch: int) -> None:
+        """Called before the first step with the expected duration of an epoch."""
+
+    def step(self, epoch: int, step: int, steps: int, records: int, loss: float) -> None:
+        """Called after every step."""
+
+    def epoch(self, row: Mapping[str, float], improved: bool) -> None:
+        """Called after every epoch with its line of the history."""
+
+    def note(self, message: str) -> None:
+        """Called with what the user should know (overfitting, early stop, classes missing in validation)."""
+
+
+def absent_classes(classes: Sequence[str], target: NDArray[np.bool_]) -> str | None:
+    """Return a note on the classes that validation (N, K) lacks."""
+    absent = [name for name, n in zip(classes, target.sum(axis=0), strict=True) if n == 0]
+    return f"validation has no {', '.join(absent)}: its macro metrics leave them out" if absent else None
+
+
+def overfitting(history: Sequence[Mapping[str, float]], best_epoch: int) -> str | None:
+    """Return a note when validation loss rose for some epochs while training loss fell."""
+    recent = history[-OVERFIT_EPOCHS - 1 :]
+    rising = all(b["val_loss"] > a["val_loss"] for a, b in pairwise(recent))
+    falling = recent[-1]["train_loss"] < recent[0]["train_loss"]
+    if len(recent) <= OVERFIT_EPOCHS or not (rising and falling):
+        return None
+    return (
+        f"overfitting: validation loss rose for {OVERFIT_EPOCHS} epochs ({recent[0]['val_loss']:.3f} -> "
+        f"{recent[-1]['val_loss']:.3f}) while training loss fell ({recent[0]['train_loss']:.3f} -> "
+        f"{recent[-1]['train_loss']:.3f}); the checkpoint of epoch {best_epoch} is kept"
+    )
