@@ -19,7 +19,7 @@ import pytest
 import wfdb
 import yaml
 
-from ecgprism.cli import app, main
+from ecgprism.cli.entry import app, main
 
 from .conftest import small_tree
 

@@ -140,8 +140,8 @@ def test_the_saved_model_is_the_average_of_the_best_epoch(corpus_path: Path, tmp
     saved = fitted.model.state_dict()
     differs = False
     for name, value in saved.items():
-        assert torch.equal(value, state["averaged"]["module." + name]), name
-        differs |= not torch.equal(value, state["model"][name])
+        assert torch.equal(value, state["weights"]["averaged"]["model"][name]), name
+        differs |= not torch.equal(value, state["weights"]["model"][name])
     assert differs
     means = [name for name in saved if name.endswith("running_mean")]
     assert means, "the buffers of batch normalisation are averaged too"

@@ -1,5 +1,5 @@
 """python -m ecgprism."""
 
-from ecgprism.cli import main
+from ecgprism.cli.entry import main
 
 main()
