@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ecgprism.corpus.inputs import CorpusAssembler
 from ecgprism.errors import EcgprismError
-from ecgprism.interface.answers import decide
-from ecgprism.interface.card import Card
-from ecgprism.interface.scoring import Scores, score
-from ecgprism.metrics.calibration import best_thresholds, temperature
-from ecgprism.metrics.scores import accuracy, auroc, rates
+from ecgprism.interface.scoring import score
 from ecgprism.model.batch import Batch
 from ecgprism.model.engine import TorchEngine
 from ecgprism.training import balance, losses
@@ -37,6 +32,7 @@ from ecgprism.training.averaging import MovingAverage
 from ecgprism.training.batches import TrainingBatches
 from ecgprism.training.preparation import Prepared
 from ecgprism.training.state import TrainingState
+from ecgprism.training.validation import Validation
 from ecgprism.training.watch import Watch, absent_classes, overfitting
 
 
@@ -60,7 +56,7 @@ class TrainingModule(pl.LightningModule):
             self.options.seed,
             prepared.config.augment.crop,
         )
-        self.validation = CorpusAssembler(prepared.corpus, prepared.examples["val"], self.model.spec)
+        self.validation = Validation(CorpusAssembler(prepared.corpus, prepared.examples["val"], self.model.spec))
         self.interrupted = False
         self.trained_on = torch.device("cpu")
         self.sums: dict[str, Tensor] = {}
@@ -165,12 +161,12 @@ class TrainingModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Validate the averaged weights; keep the best and the last checkpoint; write the history."""
         state, monitor = self.state, self.options.monitor
-        scores = score(TorchEngine(self.averaged.model), self.validation)
+        scores = score(TorchEngine(self.averaged.model), self.validation.inputs)
         schedule = self.lr_schedulers()
         assert isinstance(schedule, LRScheduler)
         row: dict[str, float] = {"epoch": self.epoch + 1, "lr": float(schedule.get_last_lr()[0])}
         row |= {name: float(total) / self.seen for name, total in self.sums.items()}
-        row |= self._validated(scores)
+        row |= self.validation.measured(scores, self.class_weight)
         state.history.append(row)
         value = -row["val_loss"] if monitor == "loss" else row[f"val_{monitor}"]
         if math.isnan(value):
@@ -181,7 +177,7 @@ class TrainingModule(pl.LightningModule):
         improved = value > state.best
         if improved:
             state.best, state.best_epoch = value, self.epoch + 1
-            self.averaged.model.save(self.out, self._calibrated(scores))
+            self.averaged.model.save(self.out, self.validation.calibrated(scores))
         state.stopped = self.epoch + 1 - state.best_epoch >= self.options.patience
         self._save_state()
         assert isinstance(self.logger, TensorBoardLogger)
@@ -192,37 +188,11 @@ class TrainingModule(pl.LightningModule):
         if state.stopped:
             self.trainer.should_stop = True
 
-    def _validated(self, scores: Scores) -> dict[str, float]:
-        """Return the validation metrics, uncalibrated; macro means are over the classes that validation has."""
-        target, probabilities = self.validation.examples.target, scores.probabilities
-        of_losses = losses.on_validation(scores, target, self.class_weight)
-        decided = decide(probabilities, self.kind)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # no class is defined: NaN is the answer
-            return {
-                **of_losses,
-                "val_macro_auroc": float(np.nanmean(auroc(target, probabilities))),
-                "val_macro_f1": float(np.nanmean(rates(target, decided).f1)),
-                "val_accuracy": float(accuracy(target, decided)),
-            }
-
-    def _calibrated(self, scores: Scores) -> Card:
-        """Return the card with temperature (Guo et al. 2017) and thresholds from validation.
-
-        The model that trains on keeps its own: epochs are compared at temperature 1, resumed or not.
-        """
-        target = self.validation.examples.target
-        found = temperature(scores.logits["fused"], target[scores.window_item], self.kind)
-        card = self.averaged.model.card.model_copy(update={"temperature": found})
-        if self.kind == "multilabel":
-            card.thresholds = tuple(best_thresholds(target, scores.combine(scores.logits["fused"], card)).tolist())
-        return card
-
     def _say_what_matters(self) -> None:
         state = self.state
         notes = [overfitting(state.history, state.best_epoch)]
         if len(state.history) == 1:
-            notes.insert(0, absent_classes(self.prepared.task.classes, self.validation.examples.target))
+            notes.insert(0, absent_classes(self.prepared.task.classes, self.validation.target))
         if state.stopped:
             notes.append(f"stopped early: no better {self.options.monitor} since epoch {state.best_epoch}")
         for note in filter(None, notes):
