@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +18,22 @@ import pytest
 import torch
 
 from ecgprism.config import parse_config
+from ecgprism.corpus.ingestion import ingest
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
+from ecgprism.interface.card import Task
 from ecgprism.model.batch import Batch
 from ecgprism.model.prism import PrismModel
+from ecgprism.sources.contract import Entry
+from ecgprism.sources.simulated import SimulatedSource
 from ecgprism.training.module import TrainingModule
 from ecgprism.training.preparation import prepare
 from ecgprism.training.run import fit
+from ecgprism.training.state import TrainingState
 from ecgprism.training.watch import Watch, overfitting
 
 from .conftest import small_tree
+from .records import known
 
 EPOCHS = 3
 KILLING_RUN = """
@@ -84,7 +93,7 @@ def test_a_run_killed_anywhere_and_resumed_gives_the_same_bits(
     assert run_in_process(tree, out, "never", resume=True) == 0
     for name in ("model.safetensors", "history.csv"):
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes(), name
-    states = [torch.load(path / "last.ckpt", weights_only=True) for path in (out, undisturbed)]
+    states = [vars(TrainingState.load(path)) for path in (out, undisturbed)]
     assert all(state.pop("seconds") > 0 for state in states)
     assert same_tensors(*states)
 
@@ -136,12 +145,12 @@ def test_thresholds_and_temperature_come_with_the_model(run_path: Path) -> None:
 
 def test_the_saved_model_is_the_average_of_the_best_epoch(corpus_path: Path, tmp_path: Path) -> None:
     fitted = fit(parse_config(small_tree(corpus_path, epochs=1)), tmp_path / "run")
-    state = torch.load(tmp_path / "run/last.ckpt", weights_only=True)
+    weights = TrainingState.load(tmp_path / "run").weights
     saved = fitted.model.state_dict()
     differs = False
     for name, value in saved.items():
-        assert torch.equal(value, state["weights"]["averaged"]["model"][name]), name
-        differs |= not torch.equal(value, state["weights"]["model"][name])
+        assert torch.equal(value, weights["averaged"]["model"][name]), name
+        differs |= not torch.equal(value, weights["model"][name])
     assert differs
     means = [name for name in saved if name.endswith("running_mean")]
     assert means, "the buffers of batch normalisation are averaged too"
@@ -261,3 +270,178 @@ def test_a_loss_that_is_no_number_is_an_error_not_a_broken_model(corpus_path: Pa
 def test_fast_dev_run_takes_one_batch_through_one_epoch(corpus_path: Path, tmp_path: Path) -> None:
     fitted = fit(parse_config(small_tree(corpus_path, epochs=50)), tmp_path / "run", fast_dev_run=True)
     assert len(fitted.history) == 1
+
+
+# What resumes to the same bits: every kind of task, windows, fusions, moving averages, wherever the run was killed
+
+
+class Rhythms(SimulatedSource):
+    """One rhythm a record, 12 s long: a multi-class task whose items have several windows."""
+
+    def __init__(self) -> None:
+        super().__init__(n=150, duration_s=12.0, task="rhythm")
+        self.tasks = {"rhythm": Task("multiclass", ("SR", "AFIB", "SBRAD"))}
+
+    def entries(self) -> Iterator[Entry]:
+        for entry in super().entries():
+            held = [name for name in entry.labels.get("rhythm", ()) if name in self.tasks["rhythm"].classes]
+            yield replace(entry, labels={"rhythm": tuple(held[:1])} if held else {})
+
+
+@pytest.fixture(scope="session")
+def rhythms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with known("rhythms_of_a_test", Rhythms):
+        return ingest("rhythms_of_a_test", None, tmp_path_factory.mktemp("rhythms") / "c", workers=1).path
+
+
+def resumable_tree(corpus: Path, seed: int) -> dict[str, object]:
+    """A configuration drawn at random from what can be combined."""
+    rng = np.random.default_rng(seed)
+
+    def one_of(*choices: object) -> object:
+        return choices[int(rng.integers(len(choices)))]
+
+    views = {
+        "wave": {"view": "waveform", "encoder": {"cnn_bilstm": {"width": 4}}},
+        "freq": {"view": "spectrum", "encoder": {"mlp": {"hidden": 8}}},
+    }
+    return {
+        "corpus": str(corpus), "task": "rhythm", "window_s": one_of(4.0, 12.0), "dim": 8, "views": views,
+        "aggregate": one_of("mean", "max"), "fusion": one_of("concat", "late", "gated"),
+        "augment": {"crop": one_of(0.5, 1.0), "scale": 0.1},
+        "train": {
+            "epochs": 4, "batch_size": 16, "lr": 5e-3, "ema": one_of(0.0, 0.9), "seed": seed, "patience": 2,
+            "balance": one_of("none", "ogm_ge", "blend"), "coalitions": one_of(0.0, 1.0),
+            "view_dropout": one_of(0.0, 0.3), "monitor": one_of("macro_auroc", "loss"),
+        },
+    }  # fmt: skip
+
+
+class KilledError(Exception):
+    """Stands for a kill: nothing after it runs."""
+
+
+class KilledAt(Watch):
+    def __init__(self, epoch: int, step: int) -> None:
+        self.at = (epoch, step)
+
+    def step(self, epoch: int, step: int, steps: int, records: int, loss: float) -> None:
+        if (epoch, step) == self.at:
+            raise KilledError
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_multiclass_run_with_windows_resumes_to_the_same_bits(rhythms: Path, tmp_path: Path, seed: int) -> None:
+    config = parse_config(resumable_tree(rhythms, seed))
+    whole = fit(config, tmp_path / "whole")
+    rng = np.random.default_rng(100 + seed)
+    for epoch in sorted(rng.choice(len(whole.history), 2, replace=False)):
+        killed = KilledAt(int(epoch), int(rng.integers(3)))
+        with pytest.raises(KilledError):
+            fit(config, tmp_path / "parts", resume=(tmp_path / "parts").exists(), watch=killed)
+    resumed = fit(config, tmp_path / "parts", resume=True)
+    assert resumed.history == whole.history
+    assert resumed.best_epoch == whole.best_epoch
+    for name in ("model.safetensors", "history.csv"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_no_flipped_bit_of_a_checkpoint_is_resumed(undisturbed: Path, tmp_path: Path, seed: int) -> None:
+    held = bytearray((undisturbed / "last.ckpt").read_bytes())
+    rng = np.random.default_rng(seed)
+    held[int(rng.integers(len(held)))] ^= 1 << int(rng.integers(8))
+    (tmp_path / "last.ckpt").write_bytes(held)
+    with pytest.raises(EcgprismError, match=r"last\.ckpt: damaged .*--overwrite") as error:
+        TrainingState.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\0" * 1000, b"not a checkpoint"])
+def test_a_checkpoint_that_is_none_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "last.ckpt").write_bytes(content)
+    with pytest.raises(EcgprismError, match="damaged"):
+        TrainingState.load(tmp_path)
+
+
+NORMED = """
+import ecgprism as ep
+from torch import nn
+from ecgprism.model.encoders.contract import Encoder
+
+@ep.register("encoders", "plain_norm")
+class Normed(Encoder):
+    def __init__(self, in_shape, dim):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv1d(in_shape.sizes[0], dim, 5), nn.BatchNorm1d(dim), nn.ReLU())
+
+    def forward(self, features):
+        return self.layers(features.x).mean(dim=2)[:, None]
+"""
+
+
+def test_an_encoder_with_plain_batch_normalisation_trains(corpus_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "normed.py").write_text(NORMED)
+    tree = small_tree(corpus_path, epochs=1) | {"plugins": [str(tmp_path / "normed.py")]}
+    tree["views"] = {"wave": {"view": "waveform", "encoder": "plain_norm"}}
+    fitted = fit(parse_config(tree), tmp_path / "run")
+    counters = [value for name, value in fitted.model.state_dict().items() if name.endswith("num_batches_tracked")]
+    assert counters
+    assert int(counters[0]) > 0, "what is no float is copied, not averaged"
+
+
+LOCKING = (
+    "import sys, pathlib, ecgprism.files as f\nwith f.locked(pathlib.Path(sys.argv[1]), 'training'): print('mine')"
+)
+
+
+def test_a_second_training_into_one_folder_is_one_line(corpus_path: Path, tmp_path: Path) -> None:
+    tried: list[str] = []
+
+    class Second(Watch):
+        def start(self, prepared: object, seconds_per_epoch: float, first_epoch: int) -> None:
+            command = [sys.executable, "-c", LOCKING, str(tmp_path / "run")]
+            tried.append(subprocess.run(command, capture_output=True, text=True, check=False).stderr)
+
+    fit(parse_config(small_tree(corpus_path, epochs=1)), tmp_path / "run", watch=Second())
+    assert "another training is writing here" in tried[0]
+    with pytest.raises(EcgprismError, match="exists already"):
+        fit(parse_config(small_tree(corpus_path, epochs=1)), tmp_path / "run")
+    again = subprocess.run(
+        [sys.executable, "-c", LOCKING, str(tmp_path / "run")], capture_output=True, text=True, check=True
+    )
+    assert again.stdout == "mine\n", "the lock ends with the training"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "run.json", "last.ckpt", "model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\x00\xfe", b"views: [" * 5000, None])
+def test_a_damaged_run_folder_is_one_line_and_overwrite_leads_out(
+    run_path: Path, corpus_path: Path, tmp_path: Path, name: str, content: bytes | None
+) -> None:
+    broken = tmp_path / "run"
+    shutil.copytree(run_path, broken)
+    if content is None:
+        (broken / name).write_bytes((run_path / name).read_bytes()[:-20])
+    else:
+        (broken / name).write_bytes(content)
+    with pytest.raises(EcgprismError) as error:
+        fit(parse_config(small_tree(corpus_path)), broken, resume=True)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_overwriting_deletes_a_run_and_nothing_else(run_path: Path, corpus_path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run_path, out)
+    (out / "config.yaml").unlink()  # killed while it was being overwritten
+    (out / "thesis.txt").write_text("mine")
+    fit(parse_config(small_tree(corpus_path, epochs=1)), out, overwrite=True)
+    assert (out / "thesis.txt").read_text() == "mine"
+    foreign = tmp_path / "photos"
+    foreign.mkdir()
+    (foreign / "a.jpg").write_text("x")
+    with pytest.raises(EcgprismError, match=r"holds a\.jpg and no run, so it is not overwritten"):
+        fit(parse_config(small_tree(corpus_path)), foreign, overwrite=True)
+    (tmp_path / "left").mkdir()
+    (tmp_path / "left/config.yaml.partial").write_text("x")  # a kill before the first name was given
+    fit(parse_config(small_tree(corpus_path, epochs=1)), tmp_path / "left")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ecgprism.errors import ConfigError, nearest
+from ecgprism.errors import ConfigError, nearest, one_line
 
 
 class _Section(BaseModel):
@@ -155,8 +155,8 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: no such configuration file")
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML ({one_line(error)})") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys such as corpus: and views:")
     for override in overrides:

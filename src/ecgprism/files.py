@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ecgprism.errors import EcgprismError
 
-LOCK = ".lock"
+LOCK, PARTIAL = ".lock", ".partial"
 
 
 class atomic:  # noqa: N801  (reads as a word: `with atomic(path) as temporary`)
@@ -18,7 +18,7 @@ class atomic:  # noqa: N801  (reads as a word: `with atomic(path) as temporary`)
 
     def __init__(self, path: Path) -> None:
         """`path` is the name at the end."""
-        self.path, self.temporary = path, path.with_name(path.name + ".partial")
+        self.path, self.temporary = path, path.with_name(path.name + PARTIAL)
 
     def __enter__(self) -> Path:
         """Return the temporary path."""

@@ -1,13 +1,15 @@
-"""The run folder: what a training, its evaluation and its stress test write, by name."""
+"""The run folder: what a training, its evaluation and its stress test write, by name; nothing else is ever deleted."""
 
 from __future__ import annotations
 
-from ecgprism.interface.storage import MODEL, PLUGINS, SIDECAR
+import json
+import shutil
+from pathlib import Path
+from typing import TypedDict, cast
 
-__all__ = [
-    "CONFIG", "HISTORY", "LAST", "METRICS", "MODEL", "PLUGINS", "PREDICTIONS", "RUN", "SIDECAR", "STRESS",
-    "TENSORBOARD", "VALIDATION",
-]  # fmt: skip
+from ecgprism.errors import EcgprismError, one_line
+from ecgprism.files import LOCK, PARTIAL, atomic
+from ecgprism.interface.storage import MODEL, PLUGINS, SIDECAR
 
 CONFIG = "config.yaml"  # the configuration, defaults filled in
 LAST = "last.ckpt"  # all that a resumed training needs, after the last whole epoch
@@ -15,5 +17,56 @@ HISTORY = "history.csv"  # one line an epoch
 RUN = "run.json"  # fingerprint of the data, versions, what the training cost
 TENSORBOARD = "tensorboard"
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"  # of the last evaluation
-VALIDATION = "validation.parquet"  # predictions on validation, in an ablation
-STRESS = "stress.json"
+VALIDATION, COALITIONS = "validation.parquet", "coalitions.npz"  # in an ablation
+STRESS, STRESS_PICTURE = "stress.json", "stress.png"
+OWN = (
+    CONFIG, LAST, HISTORY, RUN, TENSORBOARD, PLUGINS, MODEL, SIDECAR, METRICS, PREDICTIONS, VALIDATION, COALITIONS,
+    STRESS, STRESS_PICTURE,
+)  # fmt: skip
+
+
+class Facts(TypedDict, total=False):
+    """What run.json holds: data and versions from the beginning, the rest when the training is done."""
+
+    fingerprint: str
+    versions: dict[str, str]
+    best_epoch: int
+    epochs: int
+    parameters: int
+    training_seconds: float
+    device: str
+    threads: int
+
+
+def held(out: Path) -> list[str]:
+    """Return the names in a folder that are no leftover of an interrupted write."""
+    if not out.is_dir():
+        return []
+    return sorted(path.name for path in out.iterdir() if path.name != LOCK and not path.name.endswith(PARTIAL))
+
+
+def clear(out: Path) -> None:
+    """Delete what runs write, and nothing else."""
+    for name in (*OWN, *(name + PARTIAL for name in OWN)):
+        path = out / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_facts(out: Path, facts: Facts) -> None:
+    """Write run.json."""
+    with atomic(out / RUN) as path:
+        path.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def read_facts(out: Path) -> Facts:
+    """Read run.json. Raises EcgprismError when it is missing or damaged."""
+    try:
+        facts = json.loads((out / RUN).read_text())
+        if not isinstance(facts, dict) or not isinstance(facts.get("fingerprint"), str):
+            raise ValueError("no fingerprint in it")
+    except (OSError, ValueError, RecursionError) as error:
+        raise EcgprismError(f"{out / RUN}: damaged ({one_line(error)}); train again with --overwrite") from None
+    return cast(Facts, facts)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,13 @@ import torch
 import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from ecgprism.config import Config, parse_config
+from ecgprism.config import Config, read_config
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
 from ecgprism.files import atomic, locked
+from ecgprism.interface.storage import PLUGINS
 from ecgprism.model.prism import PrismModel, parameters, versions
-from ecgprism.training.folder import CONFIG, LAST, PLUGINS, RUN, TENSORBOARD
+from ecgprism.training.folder import CONFIG, LAST, OWN, TENSORBOARD, Facts, clear, held, read_facts, write_facts
 from ecgprism.training.module import TrainingModule
 from ecgprism.training.preparation import Prepared, one_batch, prepare
 from ecgprism.training.state import TrainingState
@@ -56,10 +55,13 @@ def fit(
     through every stage. Raises EcgprismError when another training writes into `out`.
     """
     out = Path(out)
-    if resume and not (out / CONFIG).is_file():
+    there = held(out)
+    if resume and CONFIG not in there:
         raise EcgprismError(f"{out}: no interrupted run here to resume ({CONFIG} is missing)")
-    if out.exists() and any(out.iterdir()) and not (resume or overwrite):
+    if there and not (resume or overwrite):
         raise EcgprismError(f"{out}: exists already; choose another --out, --resume it, or --overwrite it")
+    if there and overwrite and not set(there) & set(OWN):
+        raise EcgprismError(f"{out}: holds {there[0]} and no run, so it is not overwritten; choose another --out")
     prepared = prepare(config, corpus)
     if fast_dev_run:
         prepared = one_batch(prepared)
@@ -69,7 +71,7 @@ def fit(
 
 
 def _fit(prepared: Prepared, out: Path, resume: bool, watch: Watch) -> Fitted:
-    facts: dict[str, Any] = {"fingerprint": prepared.corpus.fingerprint, "versions": versions()}
+    facts: Facts = {"fingerprint": prepared.corpus.fingerprint, "versions": versions()}
     if resume:
         _same_run(out, prepared.config, facts)
     else:
@@ -88,37 +90,30 @@ def _fit(prepared: Prepared, out: Path, resume: bool, watch: Watch) -> Fitted:
         "device": str(module.trained_on),
         "threads": torch.get_num_threads(),
     }
-    with atomic(out / RUN) as path:
-        path.write_text(json.dumps(facts, indent=2) + "\n")
+    write_facts(out, facts)
     return Fitted(out, PrismModel.load(out), state.history, state.best_epoch, facts["training_seconds"])
 
 
-def _begin(out: Path, config: Config, facts: Mapping[str, Any]) -> None:
-    """Empty the folder, which the caller holds, and write down what is trained in it."""
-    for path in out.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != ".lock":
-            path.unlink()
+def _begin(out: Path, config: Config, facts: Facts) -> None:
+    """Empty the folder, which the caller holds, of another run and write down what is trained in it."""
+    clear(out)
     for plugin in config.plugins:
         (out / PLUGINS).mkdir(exist_ok=True)
         shutil.copyfile(plugin, out / PLUGINS / plugin.name)
+    write_facts(out, facts)
     with atomic(out / CONFIG) as path:
         path.write_text(yaml.safe_dump(config.plain(), sort_keys=False))
-    with atomic(out / RUN) as path:
-        path.write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def _same_run(out: Path, config: Config, facts: Mapping[str, Any]) -> None:
+def _same_run(out: Path, config: Config, facts: Facts) -> None:
     """Raise EcgprismError unless the folder holds a run of this configuration and this data."""
-    before = parse_config(yaml.safe_load((out / CONFIG).read_text()), str(out / CONFIG)).plain()
+    before = read_config(out / CONFIG).plain()
     for key, value in config.plain().items():
         if before[key] != value:
             raise EcgprismError(
                 f"{out}: was begun with {key}={before[key]!r}, now {value!r}: resume with the same configuration"
             )
-    stored = json.loads((out / RUN).read_text())["fingerprint"] if (out / RUN).is_file() else facts["fingerprint"]
-    if stored != facts["fingerprint"]:
+    if read_facts(out)["fingerprint"] != facts["fingerprint"]:
         raise EcgprismError(f"{out}: the corpus {config.corpus} is not the one that this run was begun with")
 
 

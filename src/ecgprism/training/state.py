@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import math
-import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 from ecgprism.errors import EcgprismError, one_line
 from ecgprism.files import atomic
 from ecgprism.training.folder import HISTORY, LAST
+
+DIGEST = hashlib.sha256().digest_size
 
 
 @dataclass
@@ -33,8 +36,10 @@ class TrainingState:
 
     def save(self, folder: Path) -> None:
         """Write the state, then the history for people; what a resumed run reads is one file."""
+        content = io.BytesIO()
+        torch.save({each.name: getattr(self, each.name) for each in fields(self)}, content)
         with atomic(folder / LAST) as path:
-            torch.save({each.name: getattr(self, each.name) for each in fields(self)}, path)
+            path.write_bytes(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
         with atomic(folder / HISTORY) as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(self.history[0]))
             writer.writeheader()
@@ -44,10 +49,11 @@ class TrainingState:
     def load(cls, folder: Path) -> TrainingState:
         """Read the state of the last whole epoch. Raises EcgprismError for a file in which any bit has changed."""
         file = folder / LAST
+        held = file.read_bytes()
+        digest, content = held[:DIGEST], held[DIGEST:]  # torch checks no sums of its own
+        if hashlib.sha256(content).digest() != digest:
+            raise EcgprismError(f"{file}: damaged (its checksum is another one); train again with --overwrite")
         try:
-            with zipfile.ZipFile(file) as archive:  # torch itself does not check the sums of its archive
-                if (damaged := archive.testzip()) is not None:
-                    raise ValueError(f"checksum of {damaged}")
-            return cls(**torch.load(file, map_location="cpu", weights_only=True))
-        except Exception as error:  # zipfile and torch raise whatever the damage leads to
-            raise EcgprismError(f"{file}: damaged ({one_line(error)}); train again with --overwrite") from None
+            return cls(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
+        except Exception as error:  # torch raises whatever a file of another version leads to
+            raise EcgprismError(f"{file}: cannot be read ({one_line(error)}); train again with --overwrite") from None
