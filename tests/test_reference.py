@@ -23,7 +23,7 @@ from ecgprism.interface.card import Card, Column, InputSpec, MetadataSchema, Tas
 from ecgprism.interface.inputs import Windows
 from ecgprism.metrics.calibration import temperature
 from ecgprism.model.batch import Batch
-from ecgprism.model.encoders.layers import AttentionPool, BiLstm, MaskedBatchNorm, time_mask
+from ecgprism.model.encoders.layers import AttentionPool, BiLstm, MaskedBatchNorm, average_steps, time_mask
 from ecgprism.model.views.contract import View, valid_steps
 from ecgprism.model.views.metadata import Metadata
 from ecgprism.model.views.spectrogram import CENTRE, FLOOR, SPREAD, Spectrogram
@@ -216,6 +216,25 @@ def test_a_column_of_one_value_is_not_divided_by_rounding_noise(value: float) ->
 
 
 # Layers against PyTorch
+
+
+@pytest.mark.parametrize(("shape", "stride"), [((12,), (2,)), ((13,), (3,)), ((6, 9), (2, 2)), ((5, 8), (1, 4))])
+def test_a_shortcut_averages_over_every_step_of_its_stride_that_is_valid(
+    shape: tuple[int, ...], stride: tuple[int, ...]
+) -> None:
+    x, length = torch.randn(3, 4, *shape), torch.tensor([shape[-1], shape[-1] - 2, 3])
+    mask = time_mask(length, x)
+    assert mask is not None
+    found = average_steps(x * mask, mask, stride)
+    for row, valid in enumerate(length.tolist()):
+        kept = x[row, ..., :valid]
+        for axis, step in enumerate(stride, start=1):
+            parts = kept.split(step, dim=axis)
+            kept = torch.cat([part.mean(dim=axis, keepdim=True) for part in parts], dim=axis)
+        torch.testing.assert_close(found[row, ..., : kept.shape[-1]], kept)
+        assert (found[row, ..., kept.shape[-1] :] == 0).all()
+    torch.testing.assert_close(average_steps(x, None, stride), average_steps(x, torch.ones_like(x[:, :1]), stride))
+
 
 CHANNELS = 5
 
@@ -423,7 +442,7 @@ def test_windows_cover_every_sample_of_every_item_and_nothing_else(lengths: list
         assert starts[-1] == max(n - window, 0)
         steps = np.diff(starts)
         assert ((steps >= 1) & (steps <= max(window // 2, 1))).all(), "windows overlap by half or more"
-        assert (steps[:-1] == max(window // 2, 1)).all(), "only the last window overlaps by more than half"
+        assert not len(steps) or np.ptp(steps) <= 1, "spread evenly: no sample counts much more than its neighbours"
     parts = [np.arange(len(windows.item))[part] for part in windows.batches(size)]
     assert np.concatenate(parts).tolist() == list(range(len(windows.item)))
     assert all(0 < len(part) <= size for part in parts)
@@ -592,18 +611,28 @@ def test_noise_is_baseline_wander_and_muscle_noise_of_unit_power() -> None:
 def test_time_mask_blanks_one_stretch_of_all_leads_no_longer_than_asked() -> None:
     batch = ecgs([1000] * 200)
     out = augmented(batch, time_mask=0.3)
-    blank = (out.signal == 0).all(dim=1)
-    assert torch.equal(out.signal, batch.signal * ~blank[:, None, :])
+    level = batch.signal.mean(dim=2, keepdim=True)
+    blank = torch.isclose(out.signal, level, atol=1e-6).all(dim=1)
+    assert torch.equal(torch.where(blank[:, None], 0.0, out.signal), batch.signal * ~blank[:, None, :])
     stretches = (blank[:, 1:] & ~blank[:, :-1]).sum(dim=1) + blank[:, 0]
     assert stretches.max() == 1
     assert 280 < blank.sum(dim=1).max() <= 301
     assert blank.any(dim=0).float().mean() > 0.9, "anywhere in the record"
 
 
+def test_time_mask_makes_no_step_of_an_offset() -> None:
+    batch = ecgs([1000] * 20)
+    raised = replace(batch, signal=0.1 * batch.signal + 1.5)
+    out = augmented(raised, time_mask=0.3)
+    before, after = (x.diff(dim=2).abs().amax() for x in (raised.signal, out.signal))
+    assert after < before + 0.5, "0 mV beside an offset of 1.5 mV would be a step of 1.5 mV"
+
+
 def test_time_mask_leaves_the_rest_of_a_short_record() -> None:
     batch = padded(ecgs([200] * 100), 800)
     out = augmented(batch, time_mask=0.5)
-    left = (out.signal != 0).any(dim=1).sum(dim=1)
+    left = (out.signal[:, :, :200] == batch.signal[:, :, :200]).all(dim=1).sum(dim=1)
+    assert (out.signal[:, :, 200:] == 0).all()
     assert left.min() >= 99
     assert left.min() < 110
 

@@ -95,16 +95,16 @@ class Windows:
 
     @classmethod
     def cover(cls, lengths: NDArray[np.int64], window: int) -> Windows:
-        """Cover items of these lengths: windows overlap by half, the last one ends with the item."""
-        item, start, length = [], [], []
-        for i, n in enumerate(lengths):
-            last = max(int(n) - window, 0)
-            starts = sorted({*range(0, last, max(window // 2, 1)), last})
-            item += [i] * len(starts)
-            start += starts
-            length += [min(int(n), window)] * len(starts)
+        """Cover items of these lengths: evenly spaced windows that overlap by at least half, from begin to end."""
+        lengths = np.asarray(lengths, dtype=np.int64)
+        last = np.maximum(lengths - window, 0)  # where the last window starts
+        count = -(-last // max(window // 2, 1)) + 1
+        item = np.repeat(np.arange(len(lengths)), count)
+        number = np.arange(len(item)) - np.repeat(np.cumsum(count) - count, count)
+        start = number * last[item] // np.maximum(count[item] - 1, 1)
+        length = np.minimum(lengths, window)[item]
         order = np.argsort(length, kind="stable")
-        return cls(*(np.asarray(values, dtype=np.int64)[order] for values in (item, start, length)))
+        return cls(item[order], start[order], length[order])
 
     def batches(self, size: int) -> Iterator[slice]:
         """Yield slices of at most `size` windows."""

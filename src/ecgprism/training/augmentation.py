@@ -54,7 +54,10 @@ def augment(
         width = options.time_mask * uniform(n, 1) * length
         start = uniform(n, 1) * (length - width)
         at = torch.arange(samples, device=signal.device)
-        signal = signal * ((at < start) | (at >= start + width))[:, None, :]
+        masked = ((at >= start) & (at < start + width))[:, None, :]
+        # the lead's mean, not 0 mV: an offset would make a step of it
+        level = (signal * valid).sum(dim=2, keepdim=True) / length[:, :, None].clamp(min=1)
+        signal = torch.where(masked, level, signal)
     if options.lead_dropout and leads > 1:
         kept = uniform(n, leads) >= options.lead_dropout
         # a record keeps at least one of its leads

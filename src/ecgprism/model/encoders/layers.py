@@ -22,6 +22,16 @@ def time_mask(length: Tensor | None, x: Tensor) -> Tensor | None:
     return valid.view(x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
 
 
+def average_steps(x: Tensor, mask: Tensor | None, stride: tuple[int, ...]) -> Tensor:
+    """Return the mean of each stride of (B, C, ..., T) over valid steps, as many as a strided convolution gives."""
+    fill = [part for size, s in zip(x.shape[:1:-1], stride[::-1], strict=True) for part in (0, -size % s)]
+    pool = F.avg_pool1d if len(stride) == 1 else F.avg_pool2d
+    valid = torch.ones_like(x[:1, :1]) if mask is None else mask.expand(-1, -1, *x.shape[2:])
+    # padding and steps beyond the end count neither above nor below the line
+    share = pool(F.pad(valid, fill), stride, stride)
+    return pool(F.pad(x, fill), stride, stride) / share.clamp(min=1e-6)
+
+
 class MaskedBatchNorm(nn.Module):
     """Batch normalisation over (B, C, ..., T) whose statistics ignore padded steps (Ioffe and Szegedy 2015)."""
 
@@ -96,7 +106,8 @@ class Residual(nn.Module):
         self.first = ConvBlock(inputs, outputs, kernel, stride)
         self.second = ConvBlock(outputs, outputs, kernel, one, relu=False)
         plain = inputs == outputs and set(stride) == {1}
-        self.shortcut = None if plain else ConvBlock(inputs, outputs, one, stride, relu=False)
+        self.stride = stride
+        self.shortcut = None if plain else ConvBlock(inputs, outputs, one, one, relu=False)
         # neighbouring steps of a channel carry the same thing: single ones dropped would be seen through them
         self.dropout = nn.Dropout1d(dropout) if len(kernel) == 1 else nn.Dropout2d(dropout)
 
@@ -105,7 +116,11 @@ class Residual(nn.Module):
         y, shorter = self.first(x, length)
         y, _ = self.second(self.dropout(y), shorter)
         if self.shortcut is not None:
-            x, _ = self.shortcut(x, length)
+            if set(self.stride) != {
+                1
+            }:  # a strided 1 x 1 convolution would see one step of each stride (He et al. 2019)
+                x = average_steps(x, time_mask(length, x), self.stride)
+            x, _ = self.shortcut(x, shorter)
         return F.relu(x + y, inplace=True), shorter
 
 
