@@ -20,7 +20,7 @@ import torch
 from ecgprism.config import parse_config
 from ecgprism.corpus.ingestion import ingest
 from ecgprism.corpus.store import Corpus
-from ecgprism.errors import EcgprismError
+from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.interface.card import Task
 from ecgprism.model.batch import Batch
 from ecgprism.model.prism import PrismModel
@@ -262,9 +262,29 @@ def test_view_dropout_always_leaves_a_view_that_the_record_has(corpus_path: Path
     assert not keep.all()
 
 
-def test_a_loss_that_is_no_number_is_an_error_not_a_broken_model(corpus_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(EcgprismError, match="the loss became"):
-        fit(parse_config(small_tree(corpus_path, lr=1e30, clip=1e30, epochs=3)), tmp_path / "run")
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_a_loss_that_explodes_is_an_error_not_a_broken_model(
+    task: str, corpus_path: Path, rhythms: Path, tmp_path: Path
+) -> None:
+    tree = small_tree(corpus_path) if task == "multilabel" else resumable_tree(rhythms, 0)
+    config = parse_config(tree)
+    wild = config.train.model_copy(update={"lr": 1e30, "clip": 1e30})  # the configuration itself refuses that
+    with pytest.raises(EcgprismError, match=r"the loss (became|rose to) .*smaller train\.lr"):
+        fit(config.model_copy(update={"train": wild}), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"train": {"lr": 100}}, r"train\.lr = 100"), ({"window_s": 0.01}, "window_s = 0.01"), ({"dim": 0}, "dim = 0")],
+)
+def test_what_no_training_can_be_is_refused_by_name(change: dict[str, object], said: str, corpus_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_config(small_tree(corpus_path) | change)
+
+
+def test_a_window_longer_than_every_record_is_refused(corpus_path: Path) -> None:
+    with pytest.raises(EcgprismError, match="window_s = 1000: the longest training record has 10 s"):
+        prepare(parse_config(small_tree(corpus_path) | {"window_s": 1000}))
 
 
 def test_fast_dev_run_takes_one_batch_through_one_epoch(corpus_path: Path, tmp_path: Path) -> None:

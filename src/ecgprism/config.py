@@ -88,12 +88,12 @@ class Train(_Section):
     starving the others; `modulation` is how hard `ogm_ge` brakes it.
     """
 
-    epochs: Annotated[int, Field(gt=0)] = 30
-    batch_size: Annotated[int, Field(gt=0)] = 64
-    lr: Annotated[float, Field(gt=0)] = 2e-3
+    epochs: Annotated[int, Field(gt=0, le=100_000)] = 30
+    batch_size: Annotated[int, Field(gt=0, le=65_536)] = 64
+    lr: Annotated[float, Field(gt=0, le=1)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     seed: Annotated[int, Field(ge=0)] = 0
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    clip: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     class_weights: Literal["none", "balanced"] = "none"
     auxiliary: Annotated[float, Field(ge=0)] = 0.3
@@ -116,13 +116,13 @@ class Config(_Section):
 
     corpus: Path
     task: str | None = None
-    window_s: Annotated[float, Field(gt=0)] = 10.0
+    window_s: Annotated[float, Field(ge=0.5, le=86_400)] = 10.0  # below half a second there is not one beat
     leads: list[str] | None = None
     classes: list[str] | None = None
     fold: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None
     views: Annotated[dict[str, Branch], Field(min_length=1)]
     fusion: Component = Component(name="concat")
-    dim: Annotated[int, Field(gt=0)] = 128
+    dim: Annotated[int, Field(gt=0, le=16_384)] = 128
     aggregate: Literal["mean", "max"] = "mean"
     augment: Augment = Augment()
     train: Train = Train()

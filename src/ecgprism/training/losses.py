@@ -36,6 +36,12 @@ def of_records(logits: Tensor, target: Tensor, kind: Kind, weight: Tensor) -> Te
     return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none").mean(dim=1)
 
 
+def of_a_guess(target: NDArray[np.bool_], kind: Kind, weight: Tensor) -> float:
+    """Return the mean loss of a model that says the same of every class."""
+    truth = torch.from_numpy(target.astype(np.float32))
+    return float(of_records(torch.zeros_like(truth), truth, kind, weight).mean())
+
+
 def by_head(output: Output, target: Tensor, kind: Kind, weight: Tensor) -> dict[str, Tensor]:
     """Return the loss of the fused head, then of each view's own over the records that have it, by name in the log."""
     losses = {TRAIN_LOSS: of_records(output.fused, target, kind, weight).mean()}

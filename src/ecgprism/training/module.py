@@ -35,6 +35,8 @@ from ecgprism.training.state import TrainingState
 from ecgprism.training.validation import Validation
 from ecgprism.training.watch import Watch, absent_classes, overfitting
 
+EXPLODED = 20.0  # times the loss of a guess: no training comes back from there
+
 
 class TrainingModule(pl.LightningModule):
     """The training of one model: a step, and what is done after an epoch (validation, checkpoints)."""
@@ -66,6 +68,7 @@ class TrainingModule(pl.LightningModule):
         weight = losses.class_weights(prepared.examples["train"].target, self.kind, self.options.class_weights)
         self.register_buffer("class_weight", weight, persistent=False)
         self.class_weight: Tensor
+        self.chance = losses.of_a_guess(prepared.examples["train"].target, self.kind, weight)
 
     @property
     def epoch(self) -> int:
@@ -173,6 +176,12 @@ class TrainingModule(pl.LightningModule):
             raise EcgprismError(
                 f"val_{monitor} is undefined: validation has no positive, or only positives, of every class; "
                 "try train.monitor=loss"
+            )
+        worst = max(row["train_loss"], row["val_loss"])
+        if worst > EXPLODED * self.chance:
+            raise EcgprismError(
+                f"the loss rose to {worst:.3g} in epoch {self.epoch + 1}, {self.chance:.3g} is that of a guess; "
+                "try a smaller train.lr"
             )
         improved = value > state.best
         if improved:

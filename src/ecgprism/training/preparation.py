@@ -60,6 +60,9 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
                 f"{corpus.path}: class {name!r} of task {task_name} has no positive example in train; "
                 f"leave it out with classes=[{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}]"
             )
+    longest_s = float(examples["train"].length.max()) / corpus.rate_hz
+    if config.window_s > 2 * longest_s:
+        raise EcgprismError(f"window_s = {config.window_s:g}: the longest training record has {longest_s:g} s")
     leads = common_leads(config.leads, corpus.leads, str(corpus.path))
     schema = MetadataSchema.fit(corpus.metadata_of(examples["train"]), corpus.meta["metadata"])
     spec = InputSpec(leads, corpus.rate_hz, round(config.window_s * corpus.rate_hz), schema)
