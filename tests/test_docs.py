@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
+import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -59,9 +63,34 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_the_architecture_page_names_every_module() -> None:
+def test_the_architecture_page_names_every_part_and_draws_it_as_it_is() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     for path in (ROOT / "src/ecgprism").iterdir():
-        if path.name.startswith("__") or path.suffix not in ("", ".py"):
-            continue
-        assert f"`{path.name}" in text, path.name
+        if not path.name.startswith("__") and path.suffix in ("", ".py"):
+            assert f"`{path.name}" in text, path.name
+    sys.path.insert(0, str(ROOT / "bench"))
+    try:
+        structure = importlib.import_module("structure")
+    finally:
+        sys.path.pop(0)
+    assert structure.mermaid() in text, "run python bench/structure.py --write"
+
+
+def test_the_walks_of_the_architecture_page_exist_and_are_short() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`([a-z_.]+):([A-Za-z_.]+)`", text)
+    assert len(named) >= 18
+    for module, name in named:
+        found = importlib.import_module(f"ecgprism.{module}")
+        for part in name.split("."):
+            found = getattr(found, part)
+    walk = text[text.index("A source becomes a gradient") :]
+    hops = re.findall(r"^\d\. `([a-z_.]+):([A-Za-z_.]+)`", walk, flags=re.MULTILINE)
+    assert [name for _, name in hops] == ["train", "fit", "_train", "TrainingModule.training_step", "total"]
+    calls = {
+        "fit": "_fit(",
+        "_train": "trainer.fit(module)",
+    }  # fit holds the folder around _fit; Lightning calls the step
+    for (module, caller), (_, callee) in pairwise(hops):
+        source = inspect.getsource(importlib.import_module(f"ecgprism.{module}"))
+        assert calls.get(caller, f"{callee.rpartition('.')[2]}(") in source, (caller, callee)

@@ -200,6 +200,12 @@ def test_metadata_encodes_by_name_and_an_unseen_category_or_no_number_is_missing
     np.testing.assert_array_equal(METADATA.encode({"age": [50]}, 1), [[50.0, np.nan]])
 
 
+def test_values_that_the_model_does_not_know_are_named_by_column() -> None:
+    table = pd.DataFrame({"age": [50, None, "old"], "sex": ["female", "F", None], "site": [1, 2, 3]})
+    assert METADATA.unknown(table) == {"age": ("old",), "sex": ("F",)}
+    assert METADATA.unknown({"sex": [None, float("nan"), "male"]}) == {}
+
+
 def test_metadata_schema_comes_back_from_json_as_it_was() -> None:
     schema = MetadataSchema(
         (Column("age", mean=60.5, std=15.25), Column("sex", ("female", "male")), Column("site", categories=()))
