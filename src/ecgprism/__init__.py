@@ -58,6 +58,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name from the module that defines it."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415  (half of the time that importing the package takes)
+
+        return version("ecgprism")
     if name not in _HOME:
         raise AttributeError(f"module 'ecgprism' has no attribute {name!r}")
     return getattr(import_module(f"ecgprism.{_HOME[name]}"), name)

@@ -86,6 +86,9 @@ class Train(_Section):
     `coalitions` is the weight of a second decision on every record, from a random part of its views: the whole is then
     trained on every record, and so is what is left when views are missing. `balance` keeps the fastest view from
     starving the others; `modulation` is how hard `ogm_ge` brakes it.
+
+    `lr_scale` multiplies the rate of parts (`encoders`, `encoders.wave`, `fusion`, `heads`); parts under `freeze` learn
+    nothing, up to the epoch `thaw_epoch` (from 1) where that is given: a linear probe first, then all.
     """
 
     epochs: Annotated[int, Field(gt=0, le=100_000)] = 30
@@ -101,6 +104,9 @@ class Train(_Section):
     coalitions: Annotated[float, Field(ge=0)] = 0.0
     balance: Literal["none", "ogm_ge", "blend"] = "none"
     modulation: Annotated[float, Field(gt=0)] = 0.3
+    lr_scale: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default_factory=dict)
+    freeze: list[str] = Field(default_factory=list)
+    thaw_epoch: Annotated[int, Field(gt=1)] | None = None
     monitor: Literal["macro_auroc", "macro_f1", "loss"] = "macro_auroc"
     patience: Annotated[int, Field(gt=0)] = 10
     precision: Literal["auto", "32", "bf16"] = "auto"
@@ -111,7 +117,8 @@ class Config(_Section):
     """A training run, whole.
 
     `fold` k/n makes part k of n of the corpus, by patient, the test split. `plugins` are Python files of your own that
-    register views, encoders or fusions; they are run, and kept with the run.
+    register views, encoders or fusions; they are run, and kept with the run. `init` is a trained run whose weights the
+    training begins with, as far as they fit.
     """
 
     corpus: Path
@@ -127,6 +134,7 @@ class Config(_Section):
     augment: Augment = Augment()
     train: Train = Train()
     plugins: list[Path] = Field(default_factory=list)
+    init: Path | None = None
 
     @field_validator("fold")
     @classmethod

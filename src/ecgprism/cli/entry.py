@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ecgprism.cli import corpora, evidence, models, recordings
-from ecgprism.cli.terminal import app, fail
+from ecgprism.cli.terminal import app, fail, out_console
 from ecgprism.errors import EcgprismError
 from ecgprism.registry import load_plugin
 
@@ -42,12 +42,24 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and stop, where that is asked for."""
+    if wanted:
+        import ecgprism
+
+        out_console.print(f"ecgprism {ecgprism.__version__}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def load_plugins(
     plugin: Annotated[
         list[Path] | None,
         typer.Option(help="a Python file with views, encoders, fusions or sources of your own; it is run (repeatable)"),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="show the version and stop", is_eager=True, callback=show_version)
+    ] = False,
 ) -> None:
     """See one ECG through several views at once, fuse them, and measure what each view is worth."""
     for file in plugin or ():

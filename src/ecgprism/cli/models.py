@@ -29,6 +29,10 @@ def train(
     config: Annotated[Path, typer.Argument(help="YAML configuration")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in train.epochs=3")] = None,
     out: Annotated[Path | None, typer.Option(help="the run folder to write")] = None,
+    init: Annotated[Path | None, typer.Option(help="a trained run to begin with, as far as its weights fit")] = None,
+    freeze: Annotated[
+        list[str] | None, typer.Option(help="a part that does not learn: encoders, encoders.VIEW, fusion (repeatable)")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run")] = False,
     fast_dev_run: Annotated[
@@ -39,7 +43,8 @@ def train(
 
     Examples: `ecgprism train configs/cinc2017.yaml --out runs/a` ·
     `ecgprism train configs/cinc2017.yaml corpus=corpora/mine train.epochs=5 --out runs/b` ·
-    `ecgprism train configs/cinc2017.yaml --out runs/a --resume`
+    `ecgprism train configs/cinc2017.yaml --out runs/a --resume` ·
+    `ecgprism train mine.yaml --init runs/a --freeze encoders train.thaw_epoch=3 --out runs/c`
     """
     import tempfile
 
@@ -48,7 +53,10 @@ def train(
     from ecgprism.presentation.console import ConsoleWatch
     from ecgprism.training.run import fit
 
-    parsed = read_config(config, overrides or ())
+    given = list(overrides or ())
+    given += [f"init={init}"] if init is not None else []
+    given += [f"train.freeze=[{', '.join(freeze)}]"] if freeze else []
+    parsed = read_config(config, given)
     watch = ConsoleWatch(out_console)
     if fast_dev_run:
         with tempfile.TemporaryDirectory() as folder, watch:

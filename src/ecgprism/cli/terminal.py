@@ -19,7 +19,7 @@ app = typer.Typer(
     name="ecgprism",
     help="See one ECG through several views at once, fuse them, and measure what each view is worth.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )

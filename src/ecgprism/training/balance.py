@@ -32,12 +32,12 @@ def kept_views(present: Tensor, share: float) -> Tensor:
 
 
 def gradient_norms(model: PrismModel) -> dict[str, Tensor]:
-    """Return by view the norm of the gradient of its encoder."""
-    norms = {}
+    """Return by view the norm of the gradient of its encoder; 0 where it is frozen."""
+    norms, nothing = {}, torch.zeros(1, device=next(model.parameters()).device)
     for name, encoder in model.encoders.items():
         gradients = [p.grad for p in encoder.parameters() if p.grad is not None]
-        if gradients:
-            norms[name] = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        each = torch.stack(torch._foreach_norm(gradients)) if gradients else nothing
+        norms[name] = torch.linalg.vector_norm(each)
     return norms
 
 

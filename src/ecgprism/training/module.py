@@ -33,6 +33,7 @@ from ecgprism.training.batches import TrainingBatches
 from ecgprism.training.preparation import Prepared
 from ecgprism.training.state import TrainingState
 from ecgprism.training.validation import Validation
+from ecgprism.training.warm_start import freeze, parameter_groups
 from ecgprism.training.watch import Watch, absent_classes, overfitting
 
 EXPLODED = 20.0  # times the loss of a guess: no training comes back from there
@@ -85,16 +86,11 @@ class TrainingModule(pl.LightningModule):
         return self.batches
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW without decay on norms and biases (Loshchilov and Hutter 2019), one-cycle rate (Smith 2018)."""
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.options.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.options.lr)
-        steps = self.options.epochs * len(self.batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=self.options.lr, total_steps=max(steps, 2))
+        """AdamW (Loshchilov and Hutter 2019) with a one-cycle rate (Smith 2018)."""
+        optimizer = torch.optim.AdamW(parameter_groups(self.model, self.options), lr=self.options.lr)
+        steps = max(self.options.epochs * len(self.batches), 2)
+        highest = [group["lr"] for group in optimizer.param_groups]
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=highest, total_steps=steps)
         if self.state.weights:
             optimizer.load_state_dict(self.state.weights["optimizer"])
             schedule.load_state_dict(self.state.weights["schedule"])
@@ -107,8 +103,9 @@ class TrainingModule(pl.LightningModule):
         self.watch.start(self.prepared, self._seconds_per_epoch(), self.first_epoch)
 
     def on_train_epoch_start(self) -> None:
-        """Begin the sums of this epoch."""
+        """Begin the sums of this epoch; hold what is frozen in it."""
         self.sums, self.seen = {}, 0
+        freeze(self.model, self.options, self.epoch)
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
         """Return the loss of a batch."""

@@ -16,13 +16,15 @@ from ecgprism.errors import EcgprismError
 from ecgprism.interface.card import InputSpec, MetadataSchema, Task
 from ecgprism.model.prism import PrismModel, common_leads
 from ecgprism.registry import load_plugin
+from ecgprism.training.warm_start import PartLoaded, check_parts, take_weights
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Everything that is decided before the first step: data, input specification, task and the untrained model.
 
-    `noise` holds the recorded noise (C, T) of the augmentation, at the corpus's rate.
+    `noise` holds the recorded noise (C, T) of the augmentation, at the corpus's rate; `loaded` tells which parts of
+    the model began with the weights of another one.
     """
 
     config: Config
@@ -32,6 +34,7 @@ class Prepared:
     examples: Mapping[str, Examples]
     model: PrismModel
     noise: Sequence[NDArray[np.float32]] = ()
+    loaded: Sequence[PartLoaded] = ()
 
 
 def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
@@ -73,7 +76,9 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
     model.card.fingerprint = corpus.fingerprint
     noise = config.augment.noise_from
     recorded = RecordedNoise.read(noise, corpus.rate_hz, "first").kinds.values() if noise is not None else ()
-    return Prepared(config, corpus, task_name, task, examples, model, tuple(recorded))
+    check_parts(model, config.train)
+    loaded = take_weights(model, PrismModel.load(config.init)) if config.init is not None else ()
+    return Prepared(config, corpus, task_name, task, examples, model, tuple(recorded), loaded)
 
 
 def one_batch(prepared: Prepared) -> Prepared:

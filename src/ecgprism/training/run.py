@@ -43,6 +43,7 @@ def fit(
     out: str | Path,
     *,
     corpus: Corpus | None = None,
+    init: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     fast_dev_run: bool = False,
@@ -52,9 +53,12 @@ def fit(
 
     The best checkpoint, early stopping, thresholds and calibration all come from the validation split. `resume` goes on
     from the last whole epoch of an interrupted run of the same configuration and data. `fast_dev_run` takes one batch
-    through every stage. Raises EcgprismError when another training writes into `out`.
+    through every stage. `init` is a trained run to begin with, as `init` in the configuration. Raises EcgprismError
+    when another training writes into `out`.
     """
     out = Path(out)
+    if init is not None:
+        config = config.model_copy(update={"init": Path(init)})
     there = held(out)
     if resume and CONFIG not in there:
         raise EcgprismError(f"{out}: no interrupted run here to resume ({CONFIG} is missing)")
@@ -77,6 +81,9 @@ def _fit(prepared: Prepared, out: Path, resume: bool, watch: Watch) -> Fitted:
     else:
         _begin(out, prepared.config, facts)
     state = TrainingState.load(out) if resume and (out / LAST).is_file() else TrainingState()
+    if not state.epoch:
+        for part in prepared.loaded:
+            watch.note(f"--init {prepared.config.init}: {part}")
     module = TrainingModule(prepared, out, watch, state)
     if state.epoch < prepared.config.train.epochs and not state.stopped:
         _train(module, out)
@@ -110,6 +117,11 @@ def _same_run(out: Path, config: Config, facts: Facts) -> None:
     before = read_config(out / CONFIG).plain()
     for key, value in config.plain().items():
         if before[key] != value:
+            if key == "train" and before[key] == {**value, "epochs": before[key]["epochs"]}:
+                raise EcgprismError(
+                    f"{out}: its schedule ends after {before[key]['epochs']} epochs; to train on, begin a run with "
+                    f"--init {out}"
+                )
             raise EcgprismError(
                 f"{out}: was begun with {key}={before[key]!r}, now {value!r}: resume with the same configuration"
             )
