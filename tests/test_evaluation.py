@@ -17,8 +17,10 @@ from ecgprism.corpus.store import Corpus
 from ecgprism.ecg.conditioning import prepared_signal
 from ecgprism.errors import EcgprismError, ReadError
 from ecgprism.evidence.evaluation import evaluate
+from ecgprism.interface.card import Card
 from ecgprism.interface.inputs import SignalAssembler, Windows
 from ecgprism.interface.scoring import score
+from ecgprism.interface.storage import read_card
 from ecgprism.model.engine import TorchEngine
 from ecgprism.model.prism import PrismModel
 from ecgprism.prediction.files import embed, predict
@@ -170,13 +172,48 @@ def test_a_bad_file_is_said_and_left_out_or_stops_when_strict(run_path: Path, tm
         predict(run_path, [tmp_path / "short.hea"])
 
 
-def test_a_model_folder_with_damage_is_an_error(run_path: Path, tmp_path: Path) -> None:
-    for name in ("model.json", "model.safetensors"):
-        (tmp_path / name).write_bytes((run_path / name).read_bytes())
-    PrismModel.load(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes((run_path / "model.safetensors").read_bytes()[:1000])
-    with pytest.raises(EcgprismError, match=r"does not fit model\.json"):
-        PrismModel.load(tmp_path)
+def test_a_model_is_one_file_and_its_copy_for_people_is_not_read(run_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes((run_path / "model.safetensors").read_bytes())
     (tmp_path / "model.json").write_text("{")
-    with pytest.raises(EcgprismError, match="damaged"):
+    assert PrismModel.load(tmp_path).card == PrismModel.load(run_path).card
+    assert PrismModel.load(tmp_path / "model.safetensors").card == read_card(run_path)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_flipped_bit_of_a_model_goes_unseen(run_path: Path, tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    held = bytearray((run_path / "model.safetensors").read_bytes())
+    at = int(rng.integers(0, 4000 if seed % 2 else len(held)))  # the header is short beside the weights
+    held[at] ^= 1 << int(rng.integers(8))
+    (tmp_path / "model.safetensors").write_bytes(held)
+    with pytest.raises(EcgprismError, match=r"model\.safetensors") as error:
         PrismModel.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_that_is_cut_or_not_there_is_one_line(run_path: Path, tmp_path: Path) -> None:
+    whole = (run_path / "model.safetensors").read_bytes()
+    for size in (0, 5, 1000, len(whole) - 1):
+        (tmp_path / "model.safetensors").write_bytes(whole[:size])
+        with pytest.raises(EcgprismError, match=r"model\.safetensors: damaged"):
+            PrismModel.load(tmp_path)
+    with pytest.raises(EcgprismError, match="no model here"):
+        PrismModel.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", 0), ("temperature", -1), ("temperature", float("inf")), ("temperature", float("nan")),
+        ("thresholds", [float("nan")] * 5), ("thresholds", [0.5]), ("thresholds", 0.5), ("thresholds", [2.0] * 5),
+        ("leads", ["x"]), ("leads", []), ("leads", ["I", "I"]), ("rate_hz", 1e6), ("rate_hz", 0), ("window", 0),
+        ("window", -10), ("classes", ["x"] * 5), ("classes", []), ("kind", "other"), ("aggregate", "sum"),
+        ("unit", "uV"), ("format", 1), ("unknown", 1), ("metadata", [{"name": "age", "std": 0.0}]),
+        ("lead_aliases", {"ECG": "Q"}), ("views", 3),
+    ],
+)  # fmt: skip
+def test_a_card_with_an_impossible_value_is_refused(run_path: Path, field: str, value: object) -> None:
+    card = read_card(run_path).model_dump(mode="json") | {field: value}
+    with pytest.raises(EcgprismError, match=r"m\.safetensors: damaged card: ") as error:
+        Card.parsed(json.dumps(card), "m.safetensors")
+    assert "\n" not in str(error.value)

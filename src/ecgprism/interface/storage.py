@@ -19,6 +19,7 @@ from ecgprism.interface.card import FORMAT_VERSION, Card
 
 #: the model in a run's folder, and the copy of its card for people, which nothing reads
 MODEL, SIDECAR = "model.safetensors", "model.json"
+PLUGINS = "plugins"  # copies of the files that define components of its own, in the run's folder
 ENTRY = "ecgprism"  # of the header
 
 State = Mapping[str, NDArray[Any]]
@@ -28,9 +29,9 @@ Network = Mapping[str, Any]  # what the registry's components are built from, as
 def write_model(file: Path, state: State, card: Card, network: Network) -> None:
     """Write one model file, whole or not at all: no kill mixes the weights of one training with another's card."""
     described = {"card": card.model_dump(mode="json"), "network": network}
-    arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
     # one entry: the library writes several in an order of its own, and equal trainings shall give equal files
-    header = json.dumps({**described, "sha256": _digest(described, arrays)}, sort_keys=True)
+    header = json.dumps({**described, "sha256": _digest(described, arrays)})
     with atomic(file) as path:
         path.write_bytes(save(arrays, metadata={ENTRY: header}))
     with atomic(file.with_name(SIDECAR)) as path:
@@ -92,8 +93,8 @@ def _header(opened: Any, file: Path) -> dict[str, Any]:
 
 
 def _digest(described: Mapping[str, Any], state: State) -> str:
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(described).encode())
     for name, array in sorted(state.items()):
         digest.update(f"{name}:{array.dtype}:{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(array.tobytes())
     return digest.hexdigest()

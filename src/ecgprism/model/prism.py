@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from ecgprism.config import Branch, Component, Config
 from ecgprism.errors import ConfigError, EcgprismError, one_line
 from ecgprism.interface.card import Card, InputSpec, Task
-from ecgprism.interface.storage import MODEL, read_model, write_model
+from ecgprism.interface.storage import MODEL, PLUGINS, read_model, write_model
 from ecgprism.model.batch import Batch
 from ecgprism.model.views.contract import View
-from ecgprism.registry import check_options, find
+from ecgprism.registry import check_options, find, plugins_of
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class PrismModel(nn.Module):
             "views": {name: branch.model_dump() for name, branch in self.branches.items()},
             "fusion": self.fusion_component.model_dump(),
             "dim": self.dim,
+            "plugins": plugins_of(type(part) for part in (*self.views.values(), *self.encoders.values(), self.fusion)),
         }
         state = {key: value.detach().cpu().numpy() for key, value in self.state_dict().items()}
         write_model(folder / MODEL, state, card, network)
@@ -127,7 +128,15 @@ class PrismModel(nn.Module):
             fusion, dim = Component.model_validate(network["fusion"]), int(network["dim"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EcgprismError(f"{model}: damaged: the network is not described ({one_line(error)})") from None
-        loaded = cls(card.spec, card.task, views, fusion, dim)
+        if tuple(views) != card.views:
+            raise EcgprismError(f"{model}: damaged: the network's views are not those of the card")
+        try:
+            loaded = cls(card.spec, card.task, views, fusion, dim)
+        except ConfigError as error:
+            # a model never names code that is run: whoever opens it says which file
+            files = [f"--plugin {Path(model, PLUGINS, name)}" for name in network.get("plugins", ())]
+            hint = f"; it was trained with {' '.join(files)}: give that, if you trust the file" if files else ""
+            raise EcgprismError(f"{model}: {error}{hint}") from None
         loaded.card = card
         try:
             loaded.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ecgprism.interface.storage import MODEL, SIDECAR
+from ecgprism.interface.storage import MODEL, PLUGINS, SIDECAR
 
 __all__ = [
     "CONFIG", "HISTORY", "LAST", "METRICS", "MODEL", "PLUGINS", "PREDICTIONS", "RUN", "SIDECAR", "STRESS",
@@ -14,7 +14,6 @@ LAST = "last.ckpt"  # all that a resumed training needs, after the last whole ep
 HISTORY = "history.csv"  # one line an epoch
 RUN = "run.json"  # fingerprint of the data, versions, what the training cost
 TENSORBOARD = "tensorboard"
-PLUGINS = "plugins"  # copies of the files that the configuration names
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"  # of the last evaluation
 VALIDATION = "validation.parquet"  # predictions on validation, in an ablation
 STRESS = "stress.json"
