@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from ecgprism.formats import reading
 from ecgprism.formats.anonymisation.content import AnonymisationError
 from ecgprism.formats.anonymisation.copies import anonymise
 from ecgprism.formats.conversion import convert, digitise
+from tests import plants
+from tests.test_planting import surviving
 
 DATA = os.environ.get("ECGPRISM_DATA", "")
 READABLE = (
@@ -122,3 +125,18 @@ def test_a_real_file_that_cannot_be_anonymised_is_refused(name: str, tmp_path: P
 def test_a_real_file_without_ecg_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AnonymisationError, match="no channel that is labelled as ECG"):
         anonymise(real("edf/test_edfann.edf"), tmp_path / "copy.edf")
+
+
+#: of the plants of a real file one in so many is tried; all of them take an hour
+EVERY = int(os.environ.get("ECGPRISM_EVERY_REAL_PLANT", "151"))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_no_plant_survives_in_a_real_file(name: str, tmp_path: Path) -> None:
+    data = real(name).read_bytes()
+    kind = {".dcm": "dicom", ".scp": "scp", ".edf": "edf"}.get(real(name).suffix, "xml")
+    planted = islice(getattr(plants, kind)(data), 0, None, EVERY)
+    made, refused, found = surviving(planted, real(name).suffix, tmp_path)
+    print(f"{name}: {made} plants, {refused} refused")
+    assert found == []
+    assert made > 0

@@ -17,6 +17,7 @@ from ecgprism.formats.anonymisation.content import (
     Source,
     channels_of,
     filters_of,
+    is_round,
     number_text,
     years,
 )
@@ -134,8 +135,9 @@ def _sequences(code: str, head: str, source: Source, kind: str, channels: list[C
     time = source.record.raw_metadata[kind]
     unit = time["increment_unit"].replace("µ", "u")
     increment = float(time["increment"])
-    if not round(1 / (increment * _INCREMENT_UNITS_S[unit])) == channels[0].rate_hz:
-        raise ValueError("a time increment that is not that of the leads")
+    rate_hz = 1 / (increment * _INCREMENT_UNITS_S[unit])
+    if round(rate_hz) != channels[0].rate_hz or not (abs(rate_hz - round(rate_hz)) < 1e-3 or is_round(increment)):
+        raise source.refusal("its time increment is none of an ECG")
     relative = {"unit": "s"} if code == "TIME_RELATIVE" else {}
     clock = node(
         "value",

@@ -30,8 +30,9 @@ FURTHER = ("X Y Z -aVR V2R V7R V8R V9R CC5 CM5 CM2 CS2 D A J A1 A2 A3 A4 "
 LABELS = {label.lower() for label in (*LEADS, *FURTHER.split())}
 MICROVOLTS = {"nV": 1e-3, "uV": 1.0, "mV": 1e3, "V": 1e6}
 STEPS_UV = (1e-3, 100.0)  # one bit; devices have 0.1 to 30
-MAX_OFFSET_UV = 10_000.0
+MAX_OFFSET_UV = 5_000.0
 SIXTEEN_BITS = 1 << 15
+FEWEST_FAR_SAMPLES = 100  # a device of more bits has as many
 FEWEST_LETTERS_SAMPLES = 3  # six letters in a row
 
 
@@ -104,6 +105,11 @@ def bounded(value: object, low: float, high: float, digits: int = 6) -> float | 
     return number if low <= number <= high and float(f"{number:.{digits}g}") == number else None
 
 
+def is_round(value: float) -> bool:
+    """Return whether a number has no more digits than a scale: five, also in units of a power of two (4.8828125)."""
+    return any(bounded(value * 2**bits, -np.inf, np.inf, 5) is not None for bits in range(25))
+
+
 def number_text(value: float) -> str:
     """Return a number as one writes it; reading gives the same number."""
     return str(int(value)) if value == int(value) else repr(float(value))
@@ -131,6 +137,16 @@ def channels_of(source: Source, leads: list[Any]) -> list[Channel]:
 
 
 def _channel(source: Source, lead: Any) -> Channel:
+    check_lead(source, lead)
+    if not (is_round(lead.resolution) and is_round(lead.offset)):
+        raise source.refusal(f"the scale of {lead.label} has more digits than a device's")
+    is_off = str(lead.annotations.get("LeadOff", "")).upper() == "TRUE"
+    label = re.sub(r"_\d{1,2}$", "", lead.label)
+    return Channel(label, lead.samples, lead.sampling_rate, lead.resolution, lead.offset, lead.resolution_unit, is_off)
+
+
+def check_lead(source: Source, lead: Any) -> None:
+    """Raise AnonymisationError unless a lead has the name, unit, scale, rate and samples of an ECG."""
     if not label_is_known(lead.label):
         raise source.refusal("it has a channel whose label is no lead's name")
     if lead.resolution_unit not in ("", *MICROVOLTS):
@@ -140,10 +156,6 @@ def _channel(source: Source, lead: Any) -> Channel:
     if bounded(lead.sampling_rate, MIN_RATE_HZ, MAX_RATE_HZ) is None:
         raise source.refusal(f"the sampling rate of {lead.label} is none of an ECG")
     check_counts(source, lead.label, lead.samples)
-    return Channel(
-        re.sub(r"_\d{1,2}$", "", lead.label), lead.samples, lead.sampling_rate, lead.resolution, lead.offset,
-        lead.resolution_unit, str(lead.annotations.get("LeadOff", "")).upper() == "TRUE",
-    )  # fmt: skip
 
 
 def check_scale(source: Source, label: str, step_uv: float, offset_uv: float) -> None:
@@ -156,8 +168,8 @@ def check_scale(source: Source, label: str, step_uv: float, offset_uv: float) ->
 
 def check_counts(source: Source, label: str, counts: NDArray[Any]) -> None:
     """Raise AnonymisationError where single numbers among the samples stand out, or samples spell a text."""
-    far = np.abs(counts) > SIXTEEN_BITS
-    if 0 < np.count_nonzero(far) < 0.01 * len(counts):
+    far = np.count_nonzero(np.abs(counts) > SIXTEEN_BITS)
+    if 0 < far < max(0.01 * len(counts), FEWEST_FAR_SAMPLES):
         raise source.refusal(f"{label} has single numbers among its samples that are none")
     if any(_spelling(counts)):
         raise source.refusal(f"samples of {label} spell a text")

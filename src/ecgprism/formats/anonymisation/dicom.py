@@ -19,7 +19,8 @@ from ecgprism.formats.anonymisation.content import (
     Copy,
     Source,
     bounded,
-    channels_of,
+    check_lead,
+    is_round,
     years,
 )
 from ecgprism.formats.conversion import coded, library
@@ -68,6 +69,15 @@ def _group_label(value: Any) -> str:
     """Return which kind of group it is; the rest of the text goes."""
     median = re.search("MEDIAN|REPRESENTATIVE|AVERAGE", str(value).upper())
     return "MEDIAN BEAT" if median else "RHYTHM" if "RHYTHM" in str(value).upper() else "ECG"
+
+
+def _group_offset(value: Any) -> Any:
+    """Return where in the recording a group begins, in ms: leads of a paper-like record begin at 0, 2500, 5000."""
+    return value if bounded(value, 0, 60_000) is not None and float(value) % 50 == 0 else None
+
+
+def _sensitivity(value: Any) -> Any:
+    return value if bounded(value, 1e-9, 10_000, 16) is not None and is_round(float(value)) else None
 
 
 def _padding(value: Any) -> Any:
@@ -125,8 +135,13 @@ def _representations(pydicom: Any, tag: Any) -> set[str]:
 
 
 def _is_measured(item: Any) -> bool:
-    """Return whether an annotation or context item has a name of a known code, and no other value than numbers."""
-    return "ConceptNameCodeSequence" in item
+    """Return whether an annotation is a number with a name of a known code."""
+    return "ConceptNameCodeSequence" in item and "NumericValue" in item
+
+
+def _is_context(item: Any) -> bool:
+    """Return whether an item of the context has a name of a known code, and a value."""
+    return "ConceptNameCodeSequence" in item and ("ConceptCodeSequence" in item or "NumericValue" in item)
 
 
 def _is_text(item: Any) -> bool:
@@ -143,12 +158,12 @@ _CHANNEL: dict[str, Rule] = {
     "ChannelLabel": lambda value: canonical_lead(str(value)),
     "ChannelStatus": _words("OK", "TEST DATA", "DISCONNECTED", "QUESTIONABLE", "INVALID", "UNCALIBRATED", "UNZEROED"),
     "ChannelSourceSequence": _code,
-    "ChannelSensitivity": _numbers(1e-9, 10_000),
+    "ChannelSensitivity": _sensitivity,
     "ChannelSensitivityUnitsSequence": _code,
-    "ChannelSensitivityCorrectionFactor": _numbers(1e-3, 1000),
-    "ChannelBaseline": _numbers(-10_000, 10_000),
-    "ChannelTimeSkew": _numbers(-1, 1),
-    "ChannelSampleSkew": _numbers(-100, 100),
+    "ChannelSensitivityCorrectionFactor": _numbers(0.1, 10, 5),
+    "ChannelBaseline": _numbers(-5000, 5000, 5),
+    "ChannelTimeSkew": _numbers(-1, 1, 3),
+    "ChannelSampleSkew": _numbers(-100, 100, 3),
     "WaveformBitsStored": _numbers(1, 32),
     "FilterLowFrequency": _numbers(0, 100, 3),
     "FilterHighFrequency": _numbers(0, 1000, 3),
@@ -156,8 +171,7 @@ _CHANNEL: dict[str, Rule] = {
     "NotchFilterBandwidth": _numbers(0, 20, 2),
 }
 _GROUP: dict[str, Rule] = {
-    "MultiplexGroupTimeOffset": _numbers(0, 10_000),
-    "TriggerTimeOffset": _numbers(0, 10_000),
+    "MultiplexGroupTimeOffset": _group_offset,
     "WaveformOriginality": _words("ORIGINAL", "DERIVED"),
     "NumberOfWaveformChannels": _numbers(1, 99),
     "NumberOfWaveformSamples": _numbers(1, 1e9, 10),
@@ -173,13 +187,10 @@ _MEASUREMENT: dict[str, Rule] = {
     "ValueType": _words("CODE", "NUMERIC"),
     "ConceptNameCodeSequence": _code,
     "ConceptCodeSequence": _code,
-    "NumericValue": _numbers(-9999, 9999, 5),
+    "NumericValue": _numbers(-5000, 5000, 5),
     "MeasurementUnitsCodeSequence": _code,
     "ReferencedWaveformChannels": _numbers(0, 99),
-    "AnnotationGroupNumber": _numbers(0, 999),
-    "TemporalRangeType": _words("POINT", "MULTIPOINT", "SEGMENT", "MULTISEGMENT", "BEGIN", "END"),
-    "ReferencedSamplePositions": _numbers(1, 10_000),
-    "ReferencedTimeOffsets": _numbers(0, 10_000),
+    "AnnotationGroupNumber": _numbers(0, 99),
 }
 _FILE: dict[str, Rule] = {
     "SOPClassUID": _words(*sorted(_ECG_CLASSES)),
@@ -187,7 +198,7 @@ _FILE: dict[str, Rule] = {
     "PatientSex": _words("M", "F", "O"),
     "SeriesNumber": _numbers(0, 99),
     "InstanceNumber": _numbers(0, 99),
-    "AcquisitionContextSequence": partial(_items, _MEASUREMENT, _is_measured),
+    "AcquisitionContextSequence": partial(_items, _MEASUREMENT, _is_context),
     "WaveformSequence": partial(_items, _GROUP, lambda item: "WaveformData" in item),
     "WaveformAnnotationSequence": _annotations,
 }
@@ -222,7 +233,8 @@ def copied(source: Source) -> Copy:
 
 def _check_groups(source: Source, copy: Any) -> None:
     """Raise AnonymisationError where leads are none of an ECG; cut what stands behind the samples."""
-    channels_of(source, [*source.record.leads, *(source.record.median_beats or ())])
+    for lead in (*source.record.leads, *(source.record.median_beats or ())):
+        check_lead(source, lead)
     for group in copy.WaveformSequence:
         held = group.NumberOfWaveformChannels * group.NumberOfWaveformSamples * group.WaveformBitsAllocated // 8
         group.WaveformData = bytes(group.WaveformData)[:held] + b"\0" * (held % 2)

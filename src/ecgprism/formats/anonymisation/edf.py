@@ -61,6 +61,8 @@ def copied(source: Source) -> Copy:
     width = sum(signal.samples for signal in signals)
     held = np.frombuffer(data[_FIXED_BYTES * (count + 1) :], "<i2", (len(data) - _FIXED_BYTES * (count + 1)) // 2)
     records = held[: len(held) // width * width].reshape(-1, width)
+    if len(records) < max(announced, 1):
+        raise source.refusal("it holds fewer data records than its header says")
     records = records[: announced if announced >= 0 else None]
     leads = [signal for signal in signals if label_is_known(signal.label)]
     if not leads:
@@ -128,12 +130,14 @@ def _fields(source: Source, signal: Signal, duration_s: float) -> dict[str, str]
 
 
 def _is_ordinary(low_uv: float, high_uv: float, low_digital: float, high_digital: float) -> bool:
-    """Return whether the ranges fit each other: 0 in their middle, or at the integer 0, or as `convert` writes them."""
+    """Return whether the ranges fit each other: 0 at the integer 0 or in the middle of n bits, or as `convert` does."""
     extent = abs(high_uv - low_uv)
     step_uv = (high_uv - low_uv) / (high_digital - low_digital)
     at_zero_uv = low_uv - step_uv * low_digital
+    is_unsigned = low_digital == 0 and (high_digital + 1).is_integer() and (int(high_digital) + 1).bit_count() == 1
+    is_centred = is_unsigned and abs(low_uv + high_uv) / 2 <= _OFF_CENTRE * extent
     ours = (low_digital, high_digital) == (-LIMIT, LIMIT) and round(step_uv, 6) in STEPS_UV
-    return ours or min(abs(low_uv + high_uv) / 2, abs(at_zero_uv)) <= _OFF_CENTRE * extent
+    return ours or is_centred or abs(at_zero_uv) <= _OFF_CENTRE * extent
 
 
 def _kept(text: str, pattern: str) -> str:
