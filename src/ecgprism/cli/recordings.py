@@ -87,14 +87,17 @@ def anonymize(
     key: Annotated[str, typer.Option(help="a secret from which new identifiers are made (DICOM, aECG)")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing target")] = False,
 ) -> None:
-    """Write a copy without identity: no name, id, birth date or free text; verified before it is there.
+    """Write a copy without identity: samples, leads, filters, age and sex alone; verified before it is there.
+
+    Not covered: the heartbeat itself, rare diagnoses, and a number or word that could be a technical one. A person
+    must review the copy before it is given away.
 
     Example: `ecgprism anonymize ecg.dcm clean.dcm`
     """
-    from ecgprism.formats.anonymisation import anonymise
+    from ecgprism.formats.anonymisation.copies import anonymise
 
     written = anonymise(source, target, key=key, overwrite=overwrite, note=say)
-    out_console.print(f"[bold]{escape(str(written))}[/]: written and verified")
+    out_console.print(f"[bold]{escape(str(written))}[/]: written and verified; review it before you give it away")
 
 
 class Tasks(StrEnum):

@@ -1,0 +1,1 @@
+"""Copies of ECG files without the patient."""

@@ -1,0 +1,53 @@
+"""Whatever is planted in one field of a file is gone from its anonymised copy, or the file is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from ecgprism.formats.anonymisation.content import AnonymisationError
+from ecgprism.formats.anonymisation.copies import anonymise
+from tests import plants
+from tests.test_anonymisation import MAKERS
+
+PLANTERS: dict[str, Callable[[bytes], Iterator[plants.Planted]]] = {
+    "muse.xml": plants.xml, "sierra.xml": plants.xml, "aecg.xml": plants.xml, "a.dcm": plants.dicom,
+    "a.scp": plants.scp, "a.edf": plants.edf,
+}  # fmt: skip
+
+
+#: of the plants of a made file one in so many is tried; all of them take minutes
+EVERY = int(os.environ.get("ECGPRISM_EVERY_PLANT", "11"))
+
+
+def surviving(planted: Iterator[plants.Planted], suffix: str, folder: Path) -> tuple[int, int, list[str]]:
+    """Return how many plants were made, how many files were refused, and where plants survived."""
+    made = refused = 0
+    found = []
+    for where, plant, data in planted:
+        made += 1
+        source, target = folder / f"source{suffix}", folder / f"copy{suffix}"
+        source.write_bytes(data)
+        try:
+            anonymise(source, target, overwrite=True)
+        except AnonymisationError:
+            refused += 1
+            continue
+        if plants.survives(plant, target.read_bytes()):
+            found.append(f"{plant} in {where}")
+    return made, refused, found
+
+
+@pytest.mark.parametrize("name", PLANTERS)
+def test_no_plant_survives(name: str, tmp_path: Path) -> None:
+    made, refused, found = surviving(
+        islice(PLANTERS[name](MAKERS[name]()), 0, None, EVERY), Path(name).suffix, tmp_path
+    )
+    print(f"{name}: {made} plants, {refused} refused")
+    assert found == []
+    assert refused < 0.6 * made
+    assert made > 300 / EVERY
