@@ -165,6 +165,19 @@ def with_limb_leads(recording: Recording, unconnected: frozenset[str] = frozense
     )
 
 
+def damaged(path: Path, declared: Declared, faults: Sequence[str]) -> dict[str, str]:
+    """Return the detail that tells of faults (sums and counts that do not fit) which the user accepts.
+
+    Raises ReadError with the first one where damage is not accepted.
+    """
+    if not faults:
+        return {}
+    if not declared.accept_damaged:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ReadError(f"{path}: {faults[0]}{more}: it is damaged; --accept-damaged reads it all the same")
+    return {"damaged": " | ".join(faults[:20])}
+
+
 def check_xml(path: Path) -> None:
     """Raise ReadError for an XML file with more elements than any ECG has: a tree of them would fill the memory."""
     count = path.read_bytes().count(b"<") // 2
