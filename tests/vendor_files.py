@@ -198,9 +198,9 @@ def dicom_group(
     group.ChannelDefinitionSequence = [
         code if isinstance(code, pydicom.Dataset) else dicom_channel(code) for code in codes
     ]
-    if bits == 8:
+    if bits != 16:
         for channel in group.ChannelDefinitionSequence:
-            channel.WaveformBitsStored = 8
+            channel.WaveformBitsStored = bits
     order = {"SS": "<i2", "US": "<u2", "SB": "i1", "UB": "u1", "SL": "<i4", "UL": "<u4"}.get(kind, "<i2")
     raw = values.T.astype(order).tobytes()
     group.add_new("WaveformData", "OB" if bits == 8 else "OW", raw + b"\0" * (len(raw) % 2))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -132,7 +133,7 @@ def _time(path: Path, sequence: Any, where: str) -> tuple[float, float]:
 def _timed(groups: list[Group]) -> list[Group]:
     """Return groups with begins from the first date on: some writers give dates, some a time, some none at all."""
     first = min((group.start_s for group in groups if group.start_s >= _A_DATE), default=0.0)
-    return [Group(g.name, g.channels, g.start_s - first if g.start_s >= first else 0.0, g.averaged) for g in groups]
+    return [replace(group, start_s=group.start_s - (first if group.start_s >= _A_DATE else 0.0)) for group in groups]
 
 
 def _moment(text: str) -> float | None:
