@@ -7,18 +7,49 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ReadError
-from ecgprism.formats.contract import Channel, Declared, Found, assembled
+from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged
 
 MAGIC = b"ALIVE\x00\x00\x00"
-_LEADS = {"ecg ": "I", "ecg2": "II", "ecg3": "III", "ecg4": "aVR", "ecg5": "aVL", "ecg6": "aVF"}
+MAX_BLOCKS = 10_000
+_LEADS = dict(zip(("ecg ", *(f"ecg{n}" for n in "23456789abc")), STANDARD_LEADS, strict=True))
+_UNDERSTOOD = {*_LEADS, "fmt ", "info", "ann "}
 
 
 def read(path: Path, declared: Declared) -> Recording:
-    """Read a file: up to six limb leads, 300 Hz, beats. Raises ReadError for a wrong sum or a block cut short."""
-    data = path.read_bytes()
+    """Read a file: up to twelve leads, beats. Raises ReadError for a wrong sum or a block cut short."""
+    blocks, skipped, faults = _blocks(path, path.read_bytes())
+    details = damaged(path, declared, faults)
+    if len(blocks.get("fmt ", b"")) < 5:
+        raise ReadError(f"{path}: ATC without a format block")
+    _, rate_hz, resolution_nv = struct.unpack_from("<BHH", blocks["fmt "])
+    if not rate_hz or not resolution_nv:
+        raise ReadError(f"{path}: ATC says {rate_hz} Hz and {resolution_nv} nV a step")
+    channels = [
+        Channel(
+            lead, np.frombuffer(blocks[name][: len(blocks[name]) // 2 * 2], "<i2"), "nV", rate_hz, float(resolution_nv)
+        )
+        for name, lead in _LEADS.items()
+        if name in blocks
+    ]
+    info = blocks.get("info", b"")
+    texts = {"acquired": info[:32], "device": info[116:148], "software": info[148:180]}
+    said = {key: raw.split(b"\x00")[0].decode("latin-1").strip() for key, raw in texts.items()}
+    found = Found(
+        channels,
+        annotations=_beats(blocks.get("ann ", b"")),
+        details={key: text for key, text in said.items() if text} | details,
+        skipped=tuple(skipped),
+    )
+    return assembled(path, "AliveCor ATC", found, declared)
+
+
+def _blocks(path: Path, data: bytes) -> tuple[dict[str, bytes], list[str], list[str]]:
+    """Return the blocks that are understood, the names of others, and the sums that do not fit."""
     blocks: dict[str, bytes] = {}
+    skipped, faults = list[str](), list[str]()
     at = len(MAGIC) + 4
     while at < len(data):
         if at + 12 > len(data):
@@ -30,28 +61,15 @@ def read(path: Path, declared: Declared) -> Recording:
         said = struct.unpack_from("<I", data, end)[0]
         held = int(np.frombuffer(data, np.uint8, end - at, at).sum(dtype=np.uint64)) & 0xFFFFFFFF
         if said != held:
-            raise ReadError(f"{path}: ATC block {name!r} has sum {held}, the file says {said}: it is damaged")
-        blocks.setdefault(name, data[at + 8 : end])
+            faults.append(f"ATC block {name!r} has sum {held}, the file says {said}")
+        if name not in _UNDERSTOOD or name in blocks:
+            skipped.append(f"block {name!r}" + (" (again)" if name in blocks else ""))
+        else:
+            blocks[name] = data[at + 8 : end]
+        if len(blocks) + len(skipped) > MAX_BLOCKS:
+            raise ReadError(f"{path}: ATC of more than {MAX_BLOCKS} blocks")
         at = end + 4
-    if len(blocks.get("fmt ", b"")) < 5:
-        raise ReadError(f"{path}: ATC without a format block")
-    _, rate_hz, resolution_nv = struct.unpack_from("<BHH", blocks["fmt "])
-    if not rate_hz or not resolution_nv:
-        raise ReadError(f"{path}: ATC says {rate_hz} Hz and {resolution_nv} nV a step")
-    channels = [
-        Channel(
-            lead, np.frombuffer(blocks[name][: len(blocks[name]) // 2 * 2], "<i2") * float(resolution_nv), "nV", rate_hz
-        )
-        for name, lead in _LEADS.items()
-        if name in blocks
-    ]
-    info = blocks.get("info", b"")
-    texts = {"acquired": info[:32], "device": info[116:148], "software": info[148:180]}
-    details = {key: raw.split(b"\x00")[0].decode("latin-1").strip() for key, raw in texts.items()}
-    found = Found(
-        channels, annotations=_beats(blocks.get("ann ", b"")), details={k: v for k, v in details.items() if v}
-    )
-    return assembled(path, "AliveCor ATC", found, declared)
+    return blocks, skipped, faults
 
 
 def _beats(block: bytes) -> tuple[Annotation, ...]:
@@ -61,5 +79,5 @@ def _beats(block: bytes) -> tuple[Annotation, ...]:
     (rate_hz,) = struct.unpack_from("<I", block)
     if not rate_hz:
         return ()
-    pairs = [struct.unpack_from("<IH", block, at) for at in range(4, len(block) - 5, 6)]
-    return tuple(Annotation(sample / rate_hz, symbol="N" if kind == 1 else "Q") for sample, kind in pairs)
+    pairs = np.frombuffer(block, np.dtype([("at", "<u4"), ("kind", "<u2")]), (len(block) - 4) // 6, 4)
+    return tuple(Annotation(at / rate_hz, symbol="N" if kind == 1 else "Q") for at, kind in pairs.tolist())

@@ -27,17 +27,22 @@ class Declared:
     """What a user says of files that do not say it themselves; what a file says wins, except for lead spellings.
 
     `lead_aliases` maps spellings to canonical leads, `leads` names the columns of a table without names.
+    `accept_damaged` reads what contradicts its own check sums and counts, and says so in `details["damaged"]`.
     """
 
     lead_aliases: Mapping[str, str] = field(default_factory=dict)
     rate_hz: float | None = None
     unit: str | None = None
     leads: tuple[str, ...] | None = None
+    accept_damaged: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """One channel as a file has it: its name there, samples (T,) that are `unit` after gain and offset, its rate."""
+    """One channel as a file has it: its name there, samples (T,) that are `unit` after gain and offset, its rate.
+
+    One whose electrode was off (`connected` false) is a lead, but no lead is derived from it.
+    """
 
     name: str
     samples: NDArray[Any]
@@ -45,17 +50,19 @@ class Channel:
     rate_hz: float
     gain: float = 1.0
     offset: float = 0.0
+    connected: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a reader found in a file, before leads are named and millivolts made."""
+    """What a reader found in a file, before leads are named and millivolts made; `skipped` it names with the reason."""
 
     channels: Sequence[Channel]
     metadata: Mapping[str, float | str] = field(default_factory=dict)
     annotations: tuple[Annotation, ...] = ()
     details: Mapping[str, str] = field(default_factory=dict)
     patient_id: str | None = None
+    skipped: tuple[str, ...] = ()
 
 
 def millivolts_per(unit: str, where: str) -> float:
@@ -114,13 +121,14 @@ def assembled(path: Path, name: str, found: Found, declared: Declared) -> Record
             leads=tuple(lead for lead, _ in kept),
             patient_id=found.patient_id or None,
             metadata=found.metadata,
-            skipped=tuple(c.name for lead, c in zip(leads, found.channels, strict=True) if not lead),
+            skipped=(*(c.name for lead, c in zip(leads, found.channels, strict=True) if not lead), *found.skipped),
             path=path,
             format=name,
             units=tuple(channel.unit.strip() or declared.unit or "" for _, channel in kept),
             annotations=found.annotations,
             details=found.details,
-        )
+        ),
+        frozenset(lead for lead, channel in kept if not channel.connected),
     )
 
 
@@ -133,10 +141,12 @@ _FROM = {
 }
 
 
-def with_limb_leads(recording: Recording) -> Recording:
+def with_limb_leads(recording: Recording, unconnected: frozenset[str] = frozenset()) -> Recording:
     """Return the recording with the limb leads that follow from two of I, II, III, in canonical order."""
     held = dict(zip(recording.leads, range(len(recording.leads)), strict=True))
-    pair = next((pair for pair in _FROM if all(lead in held for lead in pair)), None)
+    pair = next(
+        (pair for pair in _FROM if not unconnected.intersection(pair) and all(lead in held for lead in pair)), None
+    )
     if pair is None or all(lead in held for lead in _LIMB):
         return recording
     a, b = (recording.signal[held[lead]] for lead in pair)
@@ -153,6 +163,19 @@ def with_limb_leads(recording: Recording) -> Recording:
         leads=tuple(order),
         units=tuple(units[lead] for lead in order) if recording.units else (),
     )
+
+
+def damaged(path: Path, declared: Declared, faults: Sequence[str]) -> dict[str, str]:
+    """Return the detail that tells of faults (sums and counts that do not fit) which the user accepts.
+
+    Raises ReadError with the first one where damage is not accepted.
+    """
+    if not faults:
+        return {}
+    if not declared.accept_damaged:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ReadError(f"{path}: {faults[0]}{more}: it is damaged; --accept-damaged reads it all the same")
+    return {"damaged": " | ".join(faults[:20])}
 
 
 def check_xml(path: Path) -> None:

@@ -1,5 +1,6 @@
 """ISHNE Holter: a header of 522 bytes, then interleaved 16-bit samples, read through a memory map.
 
+The header has a check sum and a count of samples, both believed; the samples have no sum.
 Format: Badilini 1998, The ISHNE Holter Standard Output File Format.
 """
 
@@ -14,7 +15,8 @@ import numpy as np
 
 from ecgprism.ecg.recording import Recording, check_rate
 from ecgprism.errors import ReadError
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, demographics
+from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged, demographics
+from ecgprism.formats.datakit import usable
 
 MAGIC = b"ISHNE1.0"
 _HEADER_AT, _HEADER_BYTES = 10, 512
@@ -27,7 +29,7 @@ _NOT_RECORDED = -32768
 
 @dataclass(frozen=True)
 class Header:
-    """What the header says: samples of each lead, where they begin, leads, nV a step, rate, patient, device."""
+    """What the header says: samples of each lead, where they begin, leads, nV a step, rate, patient, device; faults."""
 
     samples: int
     offset: int
@@ -36,6 +38,7 @@ class Header:
     rate_hz: int
     sex: str
     recorder: str
+    faults: tuple[str, ...] = ()
 
 
 def recognised(head: bytes) -> bool:
@@ -52,16 +55,19 @@ def extent(path: Path) -> tuple[float, float]:
 def read(path: Path, declared: Declared, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
     """Read a file, or the part of it between two times. Raises ReadError with the reason."""
     header = _header(path)
+    details = damaged(path, declared, header.faults) | ({"device": header.recorder} if header.recorder else {})
     shape = (header.samples, len(header.leads))
     first = round(start_s * header.rate_hz)
     last = header.samples if stop_s is None else min(round(stop_s * header.rate_hz), header.samples)
     values = np.array(np.memmap(path, "<i2", "r", header.offset, shape)[first:last]).T
-    channels = []
+    said = []
     for name, row, nv in zip(header.leads, values, header.resolution_nv, strict=True):
-        samples = np.where(row == _NOT_RECORDED, np.nan, row * float(nv))
-        channels.append(Channel(name, samples, "nV", float(header.rate_hz)))
-    details = {"device": header.recorder} if header.recorder else {}
-    return assembled(path, "ISHNE", Found(channels, demographics(sex=header.sex), details=details), declared)
+        missing = row == _NOT_RECORDED
+        samples = np.where(missing, np.nan, row) if missing.any() else row
+        said.append(Channel(name, samples, "nV" if nv > 0 else "", float(header.rate_hz), float(max(nv, 1))))
+    channels, lost = usable(said, declared)
+    found = Found(channels, demographics(sex=header.sex), details=details, skipped=lost)
+    return assembled(path, "ISHNE", found, declared)
 
 
 def _header(path: Path) -> Header:
@@ -81,16 +87,16 @@ def _header(path: Path) -> Header:
     if not 1 <= n_leads <= 12 or variable < 0 or variable_at < 0 or samples_at < _HEADER_AT + _HEADER_BYTES:
         raise ReadError(f"{path}: no valid ISHNE header ({n_leads} leads, samples at byte {samples_at})")
     check_rate(rate_hz, f"{path}: ")
-    _verify(path, head, variable, samples_at, checksum)
+    faults = _faults(path, head, variable, samples_at, checksum)
     n_bytes = size - samples_at
-    if n_bytes <= 0 or n_bytes % (2 * n_leads):
-        raise ReadError(f"{path}: ISHNE holds {max(n_bytes, 0)} bytes of samples, no multiple of {n_leads} leads")
-    said = struct.unpack_from("<i", head, 14)[0]
     held = n_bytes // (2 * n_leads)
+    if held <= 0:
+        raise ReadError(f"{path}: ISHNE holds {max(n_bytes, 0)} bytes of samples")
+    if n_bytes % (2 * n_leads):
+        faults.append(f"ISHNE holds {n_bytes} bytes of samples, no multiple of {n_leads} leads: truncated or longer")
+    said = struct.unpack_from("<i", head, 14)[0]
     if said not in (held, held * n_leads, 0, -1):  # some recorders count the samples of all leads, some none
-        raise ReadError(f"{path}: ISHNE is truncated or longer than said: {said} samples a lead, it holds {held}")
-    if min(resolution[:n_leads]) <= 0:
-        raise ReadError(f"{path}: ISHNE says a resolution of {min(resolution[:n_leads])} nV")
+        faults.append(f"ISHNE is truncated or longer than said: {said} samples a lead, it holds {held}")
     return Header(
         held,
         samples_at,
@@ -99,15 +105,14 @@ def _header(path: Path) -> Header:
         rate_hz,
         {1: "male", 2: "female"}.get(sex, ""),
         recorder,
+        tuple(faults),
     )
 
 
-def _verify(path: Path, head: bytes, variable: int, samples_at: int, said: int) -> None:
-    """Raise ReadError unless the header has its checksum (CRC-CCITT of fixed and variable part); 0 is not computed."""
-    if not said:
-        return
+def _faults(path: Path, head: bytes, variable: int, samples_at: int, said: int) -> list[str]:
+    """Return the fault of a header without its checksum (CRC-CCITT of fixed and variable part); 0 is not computed."""
     with path.open("rb") as file:
         file.seek(_HEADER_AT)
         body = file.read(min(_HEADER_BYTES + variable, max(samples_at - _HEADER_AT, 0)))
-    if binascii.crc_hqx(body, 0xFFFF) != said:
-        raise ReadError(f"{path}: the ISHNE header has another checksum than it says: it is damaged")
+    held = binascii.crc_hqx(body, 0xFFFF)
+    return [f"the ISHNE header has another checksum ({held}) than it says ({said})"] if said not in (0, held) else []
