@@ -145,17 +145,25 @@ def test_two_formats_in_two_files_equal_the_wfdb_package(tmp_path: Path) -> None
     same(reading.read(path).signal, physical(path))
 
 
-def test_signals_of_several_frequencies_come_at_the_frame_rate_as_from_the_wfdb_package(tmp_path: Path) -> None:
-    values = digital(2, 100)
+@pytest.mark.parametrize("fmt", ["16", "24", "212"])
+def test_signals_of_several_frequencies_come_at_their_own_rate_and_the_others_are_named(
+    tmp_path: Path, fmt: str
+) -> None:
+    rng = np.random.default_rng(0)
+    one, two, resp = (rng.integers(-900, 900, n) for n in (400, 400, 100))
     wfdb.wrsamp(
-        "r", fs=100, units=["mV"] * 2, sig_name=["I", "V1"], e_d_signal=[values[:50, 0], values[:, 1]],
-        samps_per_frame=[1, 2], fmt=["16"] * 2, adc_gain=[GAIN] * 2, baseline=[0, 0], write_dir=str(tmp_path),
+        "r", fs=62.5, units=["mV"] * 3, sig_name=["II", "V5", "I"], e_d_signal=[one, two, resp],
+        samps_per_frame=[4, 4, 1], fmt=[fmt] * 3, adc_gain=[GAIN] * 3, baseline=[0, 0, 0], write_dir=str(tmp_path),
     )  # fmt: skip
-    read = reading.read(tmp_path / "r")
-    assert (read.rate_hz, read.signal.shape) == (100, (2, 50))
-    same(read.signal, physical(tmp_path / "r"))
-    mean = values[:, 1].reshape(50, 2).mean(axis=1)  # which the package rounds to whole steps
-    np.testing.assert_allclose(read.signal[1], mean / GAIN, rtol=0, atol=0.51 / GAIN)
+    read, opened = reading.read(tmp_path / "r"), reading.open_recording(tmp_path / "r")
+    assert (read.rate_hz, read.leads) == (250, ("II", "V5"))
+    np.testing.assert_allclose(read.signal, np.stack([one, two]) / GAIN, rtol=1e-6)
+    assert read.skipped == ("I (62.5 Hz, the leads that were read have 250 Hz)",)
+    assert (opened.rate_hz, opened.duration_s) == (250, 1.6)
+    np.testing.assert_allclose(opened.read(0.4, 0.8).signal, np.stack([one, two])[:, 100:200] / GAIN, rtol=1e-6)
+    chosen = reading.read(tmp_path / "r", leads=["I"])
+    assert (chosen.rate_hz, chosen.leads) == (62.5, ("I",))
+    np.testing.assert_allclose(chosen.signal[0], resp / GAIN, rtol=1e-6)
 
 
 def test_a_record_of_several_segments_equals_the_wfdb_package(tmp_path: Path) -> None:
@@ -300,7 +308,7 @@ def test_a_truncated_signal_file_is_refused(tmp_path: Path, fmt: str) -> None:
         assert "truncated" in message
         assert "the header says 50 samples of 2 signals, it holds 47" in message
     else:
-        assert "not readable as WFDB" in refusal(path.with_suffix(".hea"))
+        assert "is truncated: the header says 50 samples, the signal files hold 48" in refusal(path.with_suffix(".hea"))
 
 
 def test_a_signal_file_that_ends_inside_a_sample_is_refused(tmp_path: Path) -> None:
@@ -326,9 +334,9 @@ def test_a_missing_signal_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fmt", ["24", "212"])
 def test_a_missing_or_empty_signal_file_of_another_format_is_refused(tmp_path: Path, fmt: str) -> None:
     path = raw(tmp_path, LINE.replace(" 16 ", f" {fmt} ", 1), data=None)
-    assert "not readable as WFDB (FileNotFoundError" in refusal(path)
+    assert "its signal file a.dat does not exist" in refusal(path)
     (tmp_path / "a.dat").touch()
-    refusal(path)
+    assert "an empty signal file" in refusal(path, "a.dat")
 
 
 def test_a_signal_file_longer_than_the_header_says_is_refused(tmp_path: Path) -> None:

@@ -372,7 +372,7 @@ def test_bombs_links_and_archives_in_archives_are_not_opened(tmp_path: Path, mon
     with pytest.raises(ReadError, match="unpacks to more than"):
         ep.read(tmp_path / "bomb.gz")
     inner = zipped(tmp_path / "inner.zip", {"a.ecg": ishne()[0]}).read_bytes()
-    with pytest.raises(ReadError, match="an archives inside an archive"):
+    with pytest.raises(ReadError, match="an archive inside an archive"):
         ep.read(zipped(tmp_path / "outer.zip", {"inner.zip": inner}))
     with tarfile.open(tmp_path / "link.tar", "w") as tar:
         member = tarfile.TarInfo("a.ecg")

@@ -1,28 +1,34 @@
-"""Recordings inside .zip, .gz and .tar archives: unpacked safely into a temporary folder, a member named by `::`."""
+"""Recordings inside .zip, .gz and .tar archives: unpacked safely into a temporary folder, a member named by `::`.
+
+The last archive of several recordings stays unpacked, for the next one is mostly a member of the same.
+"""
 
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import tarfile
+import tempfile
+import threading
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.util import Finalize
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ecgprism.errors import ReadError, nearest
+from ecgprism.errors import ReadError, nearest, one_line
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRead
 
 SEPARATOR = "::"
-MAX_MEMBERS = 200_000
+MAX_MEMBERS = 20_000
 MAX_BYTES = 4 * 2**30  # unpacked
-MAX_RATIO = 200  # unpacked over packed; ECGs reach about 20, bombs thousands
-FREE_BYTES = 10 * 2**20  # however small the archive is, so much may come out of it
+MAX_RATIO = 100  # unpacked over packed; ECGs reach about 20, bombs thousands
+FREE_BYTES = 2 * 2**20  # however small the archive is, so much may come out of it
 _BLOCK = 2**20
 
 
@@ -40,18 +46,73 @@ def split(path: Path) -> tuple[Path, str | None]:
     return Path(archive), member
 
 
+def is_of_the_system(path: Path) -> bool:
+    """Return whether a file is what a Mac leaves in archives and folders beside the files of its user."""
+    return "__MACOSX" in path.parts or path.name.startswith("._") or path.name == ".DS_Store"
+
+
+@dataclass(eq=False)
+class _Unpacked:
+    """An archive in a temporary folder, of one process; the folder goes when nobody uses it, at the latest with it."""
+
+    key: tuple[str, int, int, int]
+    folder: Path
+    users: int = 0
+    remove: Finalize = field(init=False)
+
+    def __post_init__(self) -> None:
+        # of the multiprocessing module, for it runs at the end of worker processes too, and not in a fork's copy
+        self.remove = Finalize(None, shutil.rmtree, (self.folder,), {"ignore_errors": True}, exitpriority=10)
+
+
+_kept: list[_Unpacked] = []  # one at most: temporary space is what is short
+_guard = threading.Lock()
+
+
 @contextmanager
-def unpacked(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder with the content of an archive. Raises ReadError for one that is damaged or a trap."""
-    with TemporaryDirectory(prefix="ecgprism-") as folder:
-        target = Path(folder)
+def unpacked(path: Path, keep: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder with the content of an archive. Raises ReadError for one that is damaged or a trap.
+
+    With `keep` it stays for the next call, until another archive is kept or the process ends.
+    """
+    state = path.stat()
+    key = (str(path.absolute()), state.st_mtime_ns, state.st_size, os.getpid())
+    with _guard:
+        used = next((each for each in _kept if each.key == key and each.folder.is_dir()), None)
+        if used is not None:
+            used.users += 1
+    if used is None:
+        used = _Unpacked(key, Path(tempfile.mkdtemp(prefix="ecgprism-")), users=1)
         try:
-            _unpack(path, target)
-        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            raise ReadError(f"{path}: damaged archive ({' '.join(str(error).split())[:200]})") from None
-        except (ValueError, gzip.BadGzipFile) as error:
-            raise ReadError(f"{path}: damaged archive ({' '.join(str(error).split())[:200]})") from None
-        yield target
+            _unpack(path, used.folder)
+        except BaseException as error:
+            used.remove()
+            if isinstance(error, ReadError) or not isinstance(error, Exception):
+                raise
+            # archives are read by four libraries, each with its own errors
+            raise ReadError(f"{path}: damaged archive ({type(error).__name__}: {one_line(error)})") from None
+    try:
+        yield used.folder
+    finally:
+        _released(used, keep)
+
+
+def _released(used: _Unpacked, keep: bool) -> None:
+    """Keep an archive in place of the one before it, or remove what nobody uses."""
+    with _guard:
+        used.users -= 1
+        of_interest = [used, *_kept]
+        if keep and used not in _kept:
+            _kept[:] = [used]
+        gone = [each for each in of_interest if not each.users and each not in _kept]
+    for each in gone:
+        each.remove()
+
+
+def member_of(path: Path, folder: Path, member: str) -> Path | None:
+    """Return the file of an unpacked archive that is called so, None where there is none. Raises ReadError."""
+    file = _inside(path, folder, member)
+    return file if file.is_file() else None
 
 
 def chosen(path: Path, recordings: list[Path], member: str | None, folder: Path) -> Path:
@@ -95,6 +156,8 @@ def _unpack(path: Path, target: Path) -> None:
         head = file.read(4)
     if head == b"PK\x03\x04":
         with zipfile.ZipFile(path) as archive:
+            if len(archive.infolist()) > MAX_MEMBERS:
+                raise ReadError(f"{path}: more than {MAX_MEMBERS} files in it")
             for member in archive.infolist():
                 if not member.is_dir():
                     with archive.open(member) as source:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgprism.ecg.recording import Recording
+from ecgprism.ecg.recording import FLAT_MV, Recording
 from ecgprism.ecg.resampling import resample
 from ecgprism.errors import ReadError
 
-FLAT_MV = 0.005  # a lead whose peak-to-peak stays below is not connected
 ABSURD_MV = 500.0  # a body-surface ECG never reaches this; a wrong unit does
 
 

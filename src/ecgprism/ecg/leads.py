@@ -9,7 +9,16 @@ from collections.abc import Mapping
 STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 FURTHER_LEADS = ("V7", "V8", "V9", "V3R", "V4R", "V5R", "V6R", "VX", "VY", "VZ")
 LEADS = STANDARD_LEADS + FURTHER_LEADS
-_BY_SPELLING = {lead.lower(): lead for lead in LEADS} | {f"ml{lead.lower()}": lead for lead in LEADS[:3]}
+LONGEST_NAME = 100
+_BY_SPELLING = {
+    **{lead.lower(): lead for lead in LEADS},
+    **{f"{prefix}{lead.lower()}": lead for prefix in ("ml", "d") for lead in LEADS[:3]},  # modified; Spanish, French
+    **{f"d{number}": lead for number, lead in enumerate(LEADS[:3], start=1)},
+    **{f"m{lead.lower()}": lead for lead in STANDARD_LEADS[6:]},  # modified: MV2
+}
+#: a bare X is many things (an accelerometer's axis); behind a word that says ECG it is Frank's lead
+_FRANK = {"x": "VX", "y": "VY", "z": "VZ"}
+_PREFIX = re.compile(r"^(?:mdc_ecg_(?:lead|elec_potl)_|e[ck]g[ _-]?|lead[ _-]?)+")
 
 
 def canonical_lead(name: str, aliases: Mapping[str, str] | None = None) -> str | None:
@@ -17,10 +26,16 @@ def canonical_lead(name: str, aliases: Mapping[str, str] | None = None) -> str |
 
     `aliases` maps further spellings to canonical names, as a data set declares them (`{"ECG": "I"}`).
     """
-    spelling = name.strip()
+    if len(name) > LONGEST_NAME:
+        return None
+    spelling = name.strip(" \t\r\n\x00\xa0")
     if aliases and spelling in aliases:
         return aliases[spelling]
-    return _BY_SPELLING.get(re.sub(r"^(mdc_ecg_lead_|ecg[ _-]?|lead[ _-]?)", "", spelling.lower()))
+    lowered = spelling.lower()
+    rest = _PREFIX.sub("", lowered)
+    for reference in ("-ref", "_ref", " ref"):
+        rest = rest.removesuffix(reference)
+    return _BY_SPELLING.get(rest) or (_FRANK.get(rest) if rest != lowered else None)
 
 
 def lead_order(leads: set[str]) -> tuple[str, ...]:

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 
-from ecgprism.ecg.recording import Recording
+from ecgprism.ecg.recording import FLAT_MV, Recording
 
 FLAGS = ("flat", "clipped", "noisy", "off")
 
-FLAT_MV = 0.005  # a lead that never moves by more is flat
 CLIPPED_SHARE = 0.02  # of the samples at the largest or smallest value, in runs
 NOISY_SHARE = 0.5  # of the power above 1 Hz that lies above 35 Hz
 OFF_MV = 5.0  # drift of an electrode without contact, within a second

@@ -14,6 +14,7 @@ from ecgprism.errors import ReadError
 
 #: sampling rates outside this range are not ECGs (a header's typing error more likely)
 MIN_RATE_HZ, MAX_RATE_HZ = 20.0, 50_000.0
+FLAT_MV = 0.005  # a lead whose peak-to-peak stays below is not connected
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,11 @@ class Recording:
 
     `signal` is float32 (L, T) in mV, NaN where nothing was recorded; `rate_hz` samples per second; `leads` canonical
     names in the order of the rows. `metadata` holds what a model may use of the patient (age years, sex, height cm,
-    weight kg); a missing value is absent, never 0. `skipped` lists the channels of the file that are no ECG leads.
-    `format` and `units` (by lead) are those found; `details` tells device, acquisition time, filters and the machine's
-    statements, where the file has them: no model input, for the answer may be among them. Raises ReadError when shape,
-    rate or leads cannot be those of an ECG.
+    weight kg); a missing value is absent, never 0. `skipped` lists what of the file is not in the signal: channels that
+    are no ECG leads by their name, others with the reason behind it. `format` and `units` (by lead) are those found;
+    `details` tells device, acquisition time, filters and the machine's statements, where the file has them (no model
+    input, for the answer may be among them), and under `damaged` what was wrong with a file that was read all the same.
+    Raises ReadError when shape, rate or leads cannot be those of an ECG.
     """
 
     signal: NDArray[np.float32]

@@ -1,4 +1,38 @@
 """Units of voltage."""
 
+from __future__ import annotations
+
+import math
+import re
+
+_PREFIXES = {
+    "": 1e3,
+    "m": 1.0,
+    "milli": 1.0,
+    "u": 1e-3,
+    "µ": 1e-3,
+    "μ": 1e-3,
+    "âµ": 1e-3,
+    "micro": 1e-3,
+    "mc": 1e-3,
+    "n": 1e-6,
+    "nano": 1e-6,
+}  # fmt: skip  (µ and μ are two characters; âµ is the first, written in UTF-8 and read as Latin-1; mc is HealthKit's)
 #: volts -> millivolts and so on: what a file may give as unit
-MILLIVOLTS_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6}
+MILLIVOLTS_PER_UNIT = {prefix + name: factor for prefix, factor in _PREFIXES.items() for name in ("v", "volt", "volts")}
+LONGEST_UNIT = 100
+
+
+def millivolts(unit: str) -> float | None:
+    """Return how many millivolts one `unit` is (`mV`, `microvolt`; `5uV`: steps of so much), or None if it is none."""
+    if len(unit) > LONGEST_UNIT:
+        return None
+    step = re.fullmatch(r"([\d.]*)\s*(\S*)", unit.strip(" \t\r\n\x00"))
+    factor = MILLIVOLTS_PER_UNIT.get(step[2].lower()) if step else None
+    if factor is None or not step or not step[1]:
+        return factor
+    try:
+        factor *= float(step[1])
+    except ValueError:
+        return None
+    return factor if factor > 0 and math.isfinite(factor) else None

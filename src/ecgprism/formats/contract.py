@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import stat
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,35 +15,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgprism.ecg.leads import LEADS, canonical_lead
-from ecgprism.ecg.recording import Annotation, Recording
-from ecgprism.ecg.units import MILLIVOLTS_PER_UNIT
+from ecgprism.ecg.recording import FLAT_MV, MAX_RATE_HZ, MIN_RATE_HZ, Annotation, Recording, check_rate
+from ecgprism.ecg.units import millivolts
 from ecgprism.errors import ReadError, nearest
 
 MAX_SAMPLES = 2_000_000_000  # of all channels together; more is a damaged length field
+FREE_SAMPLES = 5_000_000  # however small a file is, so many may come of it; beyond, two of each byte
+MAX_CHANNELS = 10_000
 MAX_AGE_YEARS = 130
 MAX_ELEMENTS = 200_000  # of an XML file; ECGs have some thousands
+LEFT_OUT = "-"  # among declared leads: this channel is none
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a user says of files that do not say it themselves; what a file says wins, except for lead spellings.
+    """What a user says of a file. It wins where the file says nothing, or nothing that can be.
 
-    `lead_aliases` maps spellings to canonical leads, `leads` names the columns of a table without names.
-    `accept_damaged` reads what contradicts its own check sums and counts, and says so in `details["damaged"]`.
+    `lead_aliases` maps spellings to canonical leads (`ECG#2` is the second channel called ECG); `leads` names all
+    channels, or all ECG channels, by position (`-` for one that is left out), or else chooses among the leads of the
+    file. A rate or unit that the file says otherwise is an error. `zero` is the number that means 0 mV in a table. With
+    `accept_damaged` a file whose sums or counts do not fit is read, and the recording marked.
     """
 
     lead_aliases: Mapping[str, str] = field(default_factory=dict)
     rate_hz: float | None = None
     unit: str | None = None
     leads: tuple[str, ...] | None = None
+    zero: float | None = None
     accept_damaged: bool = False
+
+    @property
+    def step(self) -> str | None:
+        """The unit where it tells the size of a step (`5uV`): what calibrates a channel that has no gain."""
+        return self.unit if self.unit and self.unit.strip()[:1].isdigit() else None
 
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """One channel as a file has it: its name there, samples (T,) that are `unit` after gain and offset, its rate.
+    """One channel as a file has it: its name there, samples (T,), unit, rate.
 
-    One whose electrode was off (`connected` false) is a lead, but no lead is derived from it.
+    The samples are `unit` after `(samples - zero) * gain + offset`; `missing` marks a sample that was not recorded.
+    Where there is a `problem`, the channel is not read but listed with it. One whose electrode was off (`connected`
+    false) is a lead, but no lead is derived from it.
     """
 
     name: str
@@ -50,12 +65,18 @@ class Channel:
     rate_hz: float
     gain: float = 1.0
     offset: float = 0.0
+    zero: float = 0.0
+    missing: int | None = None
+    problem: str = ""
     connected: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a reader found in a file, before leads are named and millivolts made; `skipped` it names with the reason."""
+    """What a reader found in a file, before leads are named and millivolts made.
+
+    `skipped` names what the reader itself left out, with the reason.
+    """
 
     channels: Sequence[Channel]
     metadata: Mapping[str, float | str] = field(default_factory=dict)
@@ -65,71 +86,186 @@ class Found:
     skipped: tuple[str, ...] = ()
 
 
+def check_regular(path: Path) -> None:
+    """Raise ReadError for a pipe, a socket or a device: opening one may wait for ever, reading it never end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise ReadError(f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'a pipe, socket or device'}, no file")
+
+
+def check_size(path: Path, samples: int, held_bytes: int) -> None:
+    """Raise ReadError where so many samples (of all channels) cannot come of so many bytes."""
+    if samples > min(MAX_SAMPLES, FREE_SAMPLES + 2 * held_bytes):
+        raise ReadError(
+            f"{path}: announces {samples:.12g} samples, gaps included, and holds {held_bytes} bytes; if that is right, "
+            "read parts of it: ecgprism.open_recording(path).read(start_s, stop_s)"
+        )
+
+
 def millivolts_per(unit: str, where: str) -> float:
     """Return how many millivolts one `unit` is. Raises ReadError, with the way to declare it, for an unknown unit."""
-    step = re.fullmatch(r"\s*([\d.]*)\s*(\S*)\s*", unit)  # `5uV`: steps of so much
-    factor = MILLIVOLTS_PER_UNIT.get(step[2].lower()) if step else None
-    if factor is not None and step and step[1]:
-        factor *= _number(step[1]) or 0.0
-    if not factor:
-        said = f"has unit {unit!r}" if unit.strip() else "says no unit"
-        raise ReadError(
-            f"{where} {said}{nearest(unit, ['mV', 'uV', 'nV', 'V'])} Declare it, as in --unit uV or --unit 5uV"
-        )
+    factor = millivolts(unit)
+    if factor is None:
+        said = f"has unit {unit[:40]!r}" if unit.strip() else "says no unit"
+        hint = nearest(unit[:40], ["mV", "uV", "nV", "V"])
+        raise ReadError(f"{where} {said}{hint} Declare it, as in --unit uV or --unit 5uV")
     return factor
 
 
 def assembled(path: Path, name: str, found: Found, declared: Declared) -> Recording:
     """Return the recording of a file in format `name`: ECG leads by canonical name, the others listed as skipped.
 
-    Limb leads are derived when two of I, II, III are there. Raises ReadError for no ECG channel, an unknown unit, leads
-    of different rates or lengths.
+    Of leads of several rates the most common one is read (the highest of equally common ones). Raises ReadError for no
+    ECG channel, an unknown unit, a declaration that contradicts the file, leads of different lengths.
     """
     if not found.channels:
         raise ReadError(f"{path}: {name} without any channel")
-    leads = [canonical_lead(channel.name, declared.lead_aliases) for channel in found.channels]
-    kept = [(lead, channel) for lead, channel in zip(leads, found.channels, strict=True) if lead]
-    if not kept:
-        names = [channel.name for channel in found.channels]
-        raise ReadError(
-            f"{path}: no channel is a known ECG lead (channels: {', '.join(map(repr, names[:20]))})"
-            f"{nearest(names[0], LEADS)} Declare other spellings, as in --lead {names[0].strip() or 'NAME'}=I"
-        )
-    first = kept[0][1]
+    kept, skipped = _chosen(path, found.channels, declared)
+    samples = len(kept[0][1].samples)
     for lead, channel in kept:
-        if channel.rate_hz != first.rate_hz:
-            raise ReadError(f"{path}: lead {lead} has {channel.rate_hz:g} Hz, lead {kept[0][0]} {first.rate_hz:g} Hz")
-        if len(channel.samples) != len(first.samples):
-            raise ReadError(
-                f"{path}: lead {lead} has {len(channel.samples)} samples, lead {kept[0][0]} {len(first.samples)}"
-            )
-    if len(kept) * len(first.samples) > MAX_SAMPLES:
-        raise ReadError(f"{path}: {len(kept)} leads of {len(first.samples)} samples cannot be one recording")
-    signal = np.empty((len(kept), len(first.samples)), dtype=np.float32)
-    for row, (lead, channel) in enumerate(kept):
-        unit = channel.unit if channel.unit.strip() else declared.unit or ""
-        factor = millivolts_per(unit, f"{path}: lead {lead}")
-        gain, offset = channel.gain * factor, channel.offset * factor
-        values = channel.samples if gain == 1 else channel.samples * gain
-        signal[row] = values if offset == 0 else values + offset
+        if len(channel.samples) != samples:
+            raise ReadError(f"{path}: lead {lead} has {len(channel.samples)} samples, lead {kept[0][0]} {samples}")
+    if len(kept) * samples > MAX_SAMPLES:
+        raise ReadError(f"{path}: {len(kept)} leads of {samples} samples cannot be one recording")
+    signal = np.empty((len(kept), samples), dtype=np.float32)
+    for row, (lead, channel) in zip(signal, kept, strict=True):
+        _fill(row, channel, _factor(channel, declared, f"{path}: lead {lead}"))
     if not math.isfinite(float(signal.sum())):
         signal[~np.isfinite(signal)] = np.nan
-    return with_limb_leads(
-        Recording(
-            signal=signal,
-            rate_hz=float(first.rate_hz),
-            leads=tuple(lead for lead, _ in kept),
-            patient_id=found.patient_id or None,
-            metadata=found.metadata,
-            skipped=(*(c.name for lead, c in zip(leads, found.channels, strict=True) if not lead), *found.skipped),
-            path=path,
-            format=name,
-            units=tuple(channel.unit.strip() or declared.unit or "" for _, channel in kept),
-            annotations=found.annotations,
-            details=found.details,
-        ),
-        frozenset(lead for lead, channel in kept if not channel.connected),
+    off = [lead for lead, channel in kept if not channel.connected]
+    return Recording(
+        signal=signal,
+        rate_hz=_rate(path, kept[0][1].rate_hz, declared),
+        leads=tuple(lead for lead, _ in kept),
+        patient_id=found.patient_id or None,
+        metadata=found.metadata,
+        skipped=(*skipped, *found.skipped),
+        path=path,
+        format=name,
+        units=tuple(channel.unit.strip() or declared.unit or "" for _, channel in kept),
+        annotations=found.annotations,
+        details={**found.details, **({LEADS_OFF: ", ".join(off)} if off else {})},
     )
+
+
+def _fill(row: NDArray[np.float32], channel: Channel, millivolts_per_unit: float) -> None:
+    """Write the samples of a channel as millivolts (T,)."""
+    gain, offset = channel.gain * millivolts_per_unit, channel.offset * millivolts_per_unit
+    values = channel.samples
+    if channel.zero:
+        values = np.subtract(values, channel.zero, dtype=np.float64)
+    if gain != 1:
+        values = np.multiply(values, gain, dtype=np.float64)
+    row[:] = values if offset == 0 else values + offset
+    if channel.missing is not None:
+        row[channel.samples == channel.missing] = np.nan
+
+
+def _chosen(path: Path, channels: Sequence[Channel], declared: Declared) -> tuple[list[tuple[str, Channel]], list[str]]:
+    """Return the channels that become leads, by canonical name, and what the others are called, with reasons."""
+    kept: list[tuple[str, Channel]] = []
+    skipped: list[str] = []
+    problems: list[str] = []
+    for lead, channel in zip(lead_names(path, channels, declared), channels, strict=True):
+        if lead and not channel.problem:
+            kept.append((lead, channel))
+        elif lead:
+            problems.append(f"lead {channel.name} is {channel.problem}")
+            skipped.append(f"{channel.name} ({channel.problem})")
+        else:
+            skipped.append(channel.name)
+    if problems and not kept:
+        raise ReadError(f"{path}: {problems[0]}")
+    if not kept:
+        names = [channel.name for channel in channels]
+        raise ReadError(
+            f"{path}: no channel is a known ECG lead (channels: {', '.join(map(repr, names[:20]))})"
+            f"{nearest(names[0][:40], LEADS)} Declare other spellings, as in --lead {_option(names[0])}"
+        )
+    rates = Counter(channel.rate_hz for _, channel in kept)
+    if len(rates) > 1:
+        best = max(rates, key=lambda rate_hz: (rates[rate_hz], rate_hz))
+        others = [channel for _, channel in kept if channel.rate_hz != best]
+        skipped += [f"{c.name} ({c.rate_hz:g} Hz, the leads that were read have {best:g} Hz)" for c in others]
+        kept = [(lead, channel) for lead, channel in kept if channel.rate_hz == best]
+    leads = [lead for lead, _ in kept]
+    double = next((lead for lead in leads if leads.count(lead) > 1), None)
+    if double:
+        names = [channel.name for lead, channel in kept if lead == double]
+        by_position = ",".join(LEADS[: len(channels)][:12])
+        raise ReadError(
+            f"{path}: lead {double} is there more than once ({', '.join(map(repr, names[:5]))}); say which is which, "
+            f"as in --leads {by_position}, or as in --lead {_option(names[0] + '#2')}"
+        )
+    return kept, skipped
+
+
+def _option(name: str) -> str:
+    """Return `NAME=I` as it is typed into a shell."""
+    word = f"{name.strip() or 'NAME'}=I"
+    return word if re.fullmatch(r"[\w.,=:/+-]*", word) else "'" + word.replace("'", "'\\''") + "'"
+
+
+def lead_names(path: Path, channels: Sequence[Channel], declared: Declared) -> list[str | None]:
+    """Return the canonical lead of every channel, None for one that is none or is not wanted."""
+    seen: Counter[str] = Counter()
+    named: list[str | None] = []
+    for channel in channels:
+        name = channel.name.strip(" \t\r\n\x00")
+        seen[name] += 1
+        by_number = declared.lead_aliases.get(f"{name}#{seen[name]}")
+        named.append(by_number or canonical_lead(channel.name, declared.lead_aliases))
+    if not declared.leads:
+        return named
+    wanted = [_declared_lead(path, text, declared) for text in declared.leads]
+    if len(wanted) == len(named):
+        return wanted
+    ecg = [at for at, lead in enumerate(named) if lead]
+    if len(wanted) == len(ecg):
+        by_position = dict(zip(ecg, wanted, strict=True))
+        return [by_position.get(at) for at in range(len(named))]
+    if set(wanted) <= set(named):
+        return [lead if lead in wanted else None for lead in named]
+    raise ReadError(
+        f"{path}: {len(named)} channels ({', '.join(repr(c.name) for c in channels[:12])}), {len(ecg)} of them ECG "
+        f"leads, {len(wanted)} declared leads; name all of them by position, or choose among them"
+    )
+
+
+def _declared_lead(path: Path, text: str, declared: Declared) -> str | None:
+    if text.strip() == LEFT_OUT:
+        return None
+    lead = canonical_lead(text, declared.lead_aliases)
+    if lead is None:
+        raise ReadError(f"{path}: the declared lead {text[:40]!r} is none{nearest(text[:40], LEADS)}")
+    return lead
+
+
+def _factor(channel: Channel, declared: Declared, where: str) -> float:
+    """Return the millivolts of a channel's unit: the file's, or what is declared where that is none."""
+    said = millivolts(channel.unit)
+    if declared.unit is None:
+        return said or millivolts_per(channel.unit, where)
+    given = millivolts(declared.unit)
+    if given is None:
+        hint = nearest(declared.unit[:40], ["mV", "uV", "nV", "V"])
+        raise ReadError(f"{where}: the declared unit {declared.unit[:40]!r} is none{hint}")
+    if said is not None and not math.isclose(said, given):
+        raise ReadError(
+            f"{where} has unit {channel.unit.strip()!r}; declared is {declared.unit!r}: one of them is wrong"
+        )
+    return given
+
+
+def _rate(path: Path, said_hz: float, declared: Declared) -> float:
+    """Return the rate: the file's, or what is declared where that is none of an ECG."""
+    given_hz = declared.rate_hz
+    if given_hz is None or said_hz == given_hz:
+        return float(said_hz)
+    check_rate(given_hz, f"{path}: declared ")
+    if MIN_RATE_HZ <= said_hz <= MAX_RATE_HZ and not math.isclose(said_hz, given_hz, rel_tol=1e-6):
+        raise ReadError(f"{path}: has a rate of {said_hz:g} Hz; declared are {given_hz:g} Hz: one of them is wrong")
+    return float(given_hz if not MIN_RATE_HZ <= said_hz <= MAX_RATE_HZ else said_hz)
 
 
 #: the limb leads as sums of two that may be there (Einthoven, Goldberger)
@@ -139,14 +275,31 @@ _FROM = {
     ("I", "III"): ((1, 0), (1, 1), (0, 1), (-1, -0.5), (0.5, -0.5), (0.5, 1)),
     ("II", "III"): ((1, -1), (1, 0), (0, 1), (-1, 0.5), (0.5, -1), (0.5, 0.5)),
 }
+SOURCES_OF_LIMB_LEADS = _LIMB[:3]
+LEADS_OFF = "leads off"  # among the details: whose electrodes were off, as the file says
 
 
-def with_limb_leads(recording: Recording, unconnected: frozenset[str] = frozenset()) -> Recording:
-    """Return the recording with the limb leads that follow from two of I, II, III, in canonical order."""
+def connected(recording: Recording) -> frozenset[str]:
+    """Return those of leads I, II, III that are no flat line, nor off as the file says: the sources of others."""
+    found, off = set(), recording.details.get(LEADS_OFF, "").split(", ")
+    for lead, values in zip(recording.leads, recording.signal, strict=True):
+        if (
+            lead in SOURCES_OF_LIMB_LEADS
+            and lead not in off
+            and np.fmax.reduce(values) - np.fmin.reduce(values) >= FLAT_MV
+        ):
+            found.add(lead)
+    return frozenset(found)
+
+
+def with_limb_leads(recording: Recording, sources: Collection[str] | None = None) -> Recording:
+    """Return the recording with the limb leads that follow from two of I, II, III, in canonical order.
+
+    `sources` are the leads that are connected, where more is known than this recording shows: a part of one.
+    """
     held = dict(zip(recording.leads, range(len(recording.leads)), strict=True))
-    pair = next(
-        (pair for pair in _FROM if not unconnected.intersection(pair) and all(lead in held for lead in pair)), None
-    )
+    usable = connected(recording) if sources is None else sources
+    pair = next((pair for pair in _FROM if all(lead in held and lead in usable for lead in pair)), None)
     if pair is None or all(lead in held for lead in _LIMB):
         return recording
     a, b = (recording.signal[held[lead]] for lead in pair)
@@ -185,23 +338,32 @@ def check_xml(path: Path) -> None:
         raise ReadError(f"{path}: XML of about {count} elements; expected at most {MAX_ELEMENTS} of an ECG")
 
 
+_YEARS_PER = {"": 1.0, "y": 1.0, "a": 1.0, "m": 1 / 12, "w": 7 / 365.2425, "d": 1 / 365.2425}
+_AGE = re.compile(
+    r"(\d{1,4}(?:\.\d{1,6})?)\s?(?:(y|a|m|w|d)|(y)(?:rs?|ears?)\.?|(m)onths?|(w)eeks?|(d)ays?)?", re.IGNORECASE
+)
+_SEXES = {"female": ("f", "female", "w", "woman"), "male": ("m", "male", "man")}
+
+
 def demographics(
     age: object = None, sex: object = None, height_cm: object = None, weight_kg: object = None
 ) -> dict[str, float | str]:
     """Return metadata of what a file says of the patient; what is missing or impossible is left out."""
     out: dict[str, float | str] = {}
-    for key, value, limit in (("age", age, MAX_AGE_YEARS), ("height", height_cm, 260), ("weight", weight_kg, 400)):
+    text = str(age).strip() if age is not None else ""
+    said = _AGE.fullmatch(text) if len(text) < 30 else None
+    years = float(said[1]) * _YEARS_PER[next(filter(None, said.groups()[1:]), "").lower()] if said else -1.0
+    if 0 <= years <= MAX_AGE_YEARS:
+        out["age"] = years
+    for key, value, limit in (("height", height_cm, 260), ("weight", weight_kg, 400)):
         number = _number(value)
-        if number is not None and 0 <= number <= limit and (number > 0 or key == "age"):
+        if number is not None and 0 < number <= limit:
             out[key] = number
     letter = str(sex or "").strip().lower()
-    if letter in ("f", "female", "w", "woman"):
-        out["sex"] = "female"
-    elif letter in ("m", "male", "man"):
-        out["sex"] = "male"
-    return out
+    known = next((name for name, spellings in _SEXES.items() if letter in spellings), None)
+    return out | ({"sex": known} if known else {})
 
 
 def _number(value: object) -> float | None:
-    match = re.fullmatch(r"\s*(\d+(\.\d+)?)\s*", str(value)) if value is not None else None
-    return float(match[1]) if match else None
+    text = str(value).strip() if value is not None else ""
+    return float(text) if len(text) < 30 and re.fullmatch(r"\d+(\.\d+)?", text) else None

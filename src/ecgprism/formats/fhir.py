@@ -11,16 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgprism.ecg.recording import Recording
-from ecgprism.errors import ReadError
+from ecgprism.ecg.units import LONGEST_UNIT
+from ecgprism.errors import ReadError, one_line
 from ecgprism.formats.contract import Channel, Declared, Found, assembled, check_xml
 
 _NAMESPACE = "{http://hl7.org/fhir}"
+MAX_WORD = 64
 _MARKS = {"E": math.nan, "U": math.nan, "L": math.nan}  # error, above and below the limits
+
+
+def recognised(head: bytes, root: str) -> bool:
+    """Return whether the first bytes of a file, or the root element that they show, are those of a FHIR resource."""
+    return root == "Observation" or (
+        head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" and b'"resourceType"' in head
+    )
 
 
 def read(path: Path, declared: Declared) -> Recording:
     """Read an Observation. Raises ReadError; a unit that the origin does not give is declared."""
-    observation = _json(path) if path.open("rb").read(1) in (b"{", b"\xef") else _xml(path)
+    with path.open("rb") as file:
+        first = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    observation = _json(path) if first == b"{" else _xml(path)
     if observation.get("resourceType") != "Observation":
         raise ReadError(f"{path}: FHIR resource {observation.get('resourceType')!r}; expected an Observation")
     parts: dict[str, list[NDArray[np.float64]]] = {}
@@ -51,16 +62,22 @@ def _samples(path: Path, name: str, sampled: dict[str, Any]) -> tuple[str, float
         origin = sampled.get("origin") or {}
         zero, factor = float(origin.get("value", 0)), float(sampled.get("factor", 1))
         period = float(sampled["period"]) if "period" in sampled else float(sampled["interval"])
-        if int(sampled.get("dimensions") or 1) != 1:
-            raise ReadError(f"{at} has {sampled['dimensions']} dimensions; expected 1")
+        if float(sampled.get("dimensions") or 1) != 1:
+            raise ReadError(f"{at} has {str(sampled['dimensions'])[:40]} dimensions; expected 1")
         in_seconds = {"ms": 1e-3, "s": 1.0, "us": 1e-6}[sampled.get("intervalUnit", "ms")]
         words = str(sampled.get("data", "")).split()
-        digital = np.array([_MARKS[word] if word in _MARKS else float(word) for word in words])
-        rate_hz = 1 / (period * in_seconds)
-    except (KeyError, ValueError, TypeError, ZeroDivisionError, AttributeError) as error:
-        raise ReadError(f"{at} is no valid SampledData ({type(error).__name__}: {error})") from None
-    unit = str(origin.get("code") or origin.get("unit") or "")
+        digital = np.array([_value(word) for word in words])
+        rate_hz = 1 / (period * in_seconds) if period else 0.0
+    except (KeyError, ValueError, TypeError, ZeroDivisionError, AttributeError, OverflowError) as error:
+        raise ReadError(f"{at} is no valid SampledData ({type(error).__name__}: {one_line(error)})") from None
+    unit = str(origin.get("code") or origin.get("unit") or "")[:LONGEST_UNIT]
     return unit, round(rate_hz, 6), _physical(sampled, digital, zero, factor)
+
+
+def _value(word: str) -> float:
+    if len(word) > MAX_WORD:
+        raise ValueError(f"a number of {len(word)} characters")
+    return _MARKS[word] if word in _MARKS else float(word)
 
 
 def _physical(sampled: dict[str, Any], digital: NDArray[np.float64], zero: float, factor: float) -> NDArray[np.float64]:
@@ -71,7 +88,7 @@ def _physical(sampled: dict[str, Any], digital: NDArray[np.float64], zero: float
     values, others = zero + digital * factor, (digital - zero) * factor
     try:
         low, high = float(sampled["lowerLimit"]), float(sampled["upperLimit"])
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return values
     there = ~np.isnan(digital)
     inside = [bool(((v[there] >= low) & (v[there] <= high)).all()) for v in (values, others)]
@@ -79,13 +96,13 @@ def _physical(sampled: dict[str, Any], digital: NDArray[np.float64], zero: float
 
 
 def _name(component: dict[str, Any]) -> str:
-    """Return a lead's name from the coding of a component, without the prefix of the MDC nomenclature."""
+    """Return a lead's name from the coding of a component."""
     code = component.get("code") or {}
     codings = code.get("coding") if isinstance(code, dict) else None
-    texts = [str(c.get("display") or c.get("code") or "") for c in codings or [] if isinstance(c, dict)]
+    coded = [c for c in codings if isinstance(c, dict)] if isinstance(codings, list) else []
+    texts = [str(c.get("display") or c.get("code") or "") for c in coded]
     texts.append(str(code.get("text", "")) if isinstance(code, dict) else "")
-    name = next((text for text in texts if text), "")
-    return name.removeprefix("MDC_ECG_ELEC_POTL_").removeprefix("MDC_ECG_LEAD_")
+    return next((text for text in texts if text), "")[:200]
 
 
 def _json(path: Path) -> dict[str, Any]:

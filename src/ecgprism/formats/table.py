@@ -1,198 +1,347 @@
-"""Tables of samples: Apple Watch CSV, Contec CSV, any CSV and NPY whose rate, unit and leads are declared.
-
-A declaration comes from the caller, or from a JSON file beside the table, `recording.csv.json`:
-`{"rate_hz": 500, "unit": "uV", "leads": ["I", "II"]}`.
-"""
+"""Tables of samples: any CSV and NPY; what they do not say of rate, unit and leads is declared."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import re
-from collections.abc import Iterable
-from dataclasses import replace
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecgprism.ecg.leads import canonical_lead
 from ecgprism.ecg.recording import Recording
-from ecgprism.errors import ReadError, nearest
-from ecgprism.formats.contract import Channel, Declared, Found, assembled
+from ecgprism.ecg.units import millivolts
+from ecgprism.errors import ReadError, one_line
+from ecgprism.formats.contract import MAX_CHANNELS, Channel, Declared, Found, assembled
 
 NPY_MAGIC = b"\x93NUMPY"
-DELIMITERS = ",;\t"
-_NO_LEAD = re.compile(r"^(point|index|sample|samples|n|no|nr|#|)$", re.IGNORECASE)
-_TIME = re.compile(r"^(?:time|t)[ _]?[\[(]?(s|sec|seconds|ms)?[\])]?$", re.IGNORECASE)
-_WITH_UNIT = re.compile(r"^(?P<lead>.*?)[ _]*[\[(](?P<unit>[mnuµμ]?V)[\])]$", re.IGNORECASE)
-_NUMBER = re.compile(r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$|^\s*(nan|NaN)?\s*$")
-_SIDECAR_KEYS = {"rate_hz", "unit", "leads"}
-
-
-def declaration(path: Path, declared: Declared) -> Declared:
-    """Return what is declared of a table, completed by the JSON file beside it. Raises ReadError for an unknown key."""
-    beside = path.with_name(path.name + ".json")
-    if not beside.is_file():
-        return declared
-    try:
-        given = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ReadError(f"{beside}: not valid JSON ({error})") from None
-    if not isinstance(given, dict):
-        raise ReadError(f"{beside}: expected an object with {', '.join(sorted(_SIDECAR_KEYS))}")
-    for key in given:
-        if key not in _SIDECAR_KEYS:
-            raise ReadError(f"{beside}: unknown key {key!r}{nearest(key, _SIDECAR_KEYS)}")
-    leads, rate_hz = given.get("leads"), given.get("rate_hz")
-    if leads is not None and not (isinstance(leads, list) and all(isinstance(lead, str) for lead in leads)):
-        raise ReadError(f"{beside}: leads = {leads!r}; expected a list of names")
-    if rate_hz is not None and (isinstance(rate_hz, bool) or not isinstance(rate_hz, int | float)):
-        raise ReadError(f"{beside}: rate_hz = {rate_hz!r}; expected a number")
-    return replace(
-        declared,
-        rate_hz=declared.rate_hz or rate_hz,
-        unit=declared.unit or given.get("unit"),
-        leads=declared.leads or (tuple(leads) if leads else None),
-    )
+HEAD_LINES, MAX_CELL, MAX_NAME = 40, 64, 100
+_NO_LEAD = re.compile(r"(point|index|samples?|samples? ?#|n|no|nr|row|#|)", re.IGNORECASE)
+_TIMES = re.compile(r"(?:(?:phone|sensor|elapsed|unix)[ _]?)?(?:time ?stamp|time|t|seconds|clock)", re.IGNORECASE)
+_SECONDS = {
+    "": 1.0, "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3,
+    "milliseconds": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9,
+}  # fmt: skip
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_MISSING = ("", "nan", "na", "n/a", "null", "none")
+_CLOCK = re.compile(r"(?:\d{4}-\d\d-\d\d[T ])?(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{0,12})?)(?:Z|[+-]\d\d:?\d\d)?")
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
 def read_npy(path: Path, declared: Declared) -> Recording:
     """Read an array (leads, samples) or (samples, leads) or (samples,); rate, unit and leads are declared."""
-    declared = declaration(path, declared)
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError, SyntaxError, UnicodeDecodeError, OverflowError) as error:
-        raise ReadError(f"{path}: no valid NPY ({' '.join(str(error).split())[:200]})") from None
-    if array.ndim == 1:
-        array = array[None]
-    if array.ndim != 2 or array.dtype.kind not in "iuf":
-        raise ReadError(f"{path}: NPY of shape {array.shape} and type {array.dtype}; expected numbers (leads, samples)")
+        samples = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a size that the file has not is an error
+    except Exception as error:  # numpy evaluates the header as Python and raises whatever that stumbles over
+        raise ReadError(f"{path}: no valid NPY ({type(error).__name__}: {one_line(error)})") from None
+    if samples.ndim == 1:
+        samples = samples[None]
+    if samples.ndim != 2 or samples.dtype.kind not in "iuf":
+        raise ReadError(
+            f"{path}: NPY of shape {samples.shape} and type {samples.dtype}; expected numbers (leads, samples)"
+        )
     rate_hz, leads = _rate(path, declared), _leads(path, declared)
-    if array.shape[0] != len(leads) and array.shape[1] == len(leads):
-        array = array.T
-    if array.shape[0] != len(leads):
-        raise ReadError(f"{path}: NPY of shape {array.shape} does not fit the {len(leads)} declared leads")
-    channels = [Channel(lead, row, declared.unit or "", rate_hz) for lead, row in zip(leads, array, strict=True)]
-    return assembled(path, "NPY", Found(channels), declared)
+    if samples.shape[0] != len(leads) and samples.shape[1] == len(leads):
+        samples = samples.T
+    if samples.shape[0] != len(leads):
+        raise ReadError(f"{path}: NPY of shape {samples.shape} does not fit the {len(leads)} declared leads")
+    columns = [(lead, "", row) for lead, row in zip(leads, samples, strict=True)]
+    return _assembled(path, "NPY", columns, rate_hz, declared)
+
+
+def text_of(path: Path) -> str:
+    """Return a text file, in UTF-8, UTF-16 with its mark, or Latin-1. Raises ReadError for one that is no text."""
+    raw = path.read_bytes()
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        coding = "utf-16"
+    elif _CONTROL.search(raw[:65536]):
+        raise ReadError(f"{path}: of no known format (neither a signal file nor text)")
+    else:
+        coding = "utf-8-sig"
+    try:
+        text = raw.decode(coding)
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a table is written: between the cells, before the decimals, names, units, the line of the first row.
+
+    `regular` is a table whose first rows are all numbers, and as many.
+    """
+
+    delimiter: str | None
+    decimal: str
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    first: int
+    width: int
+    regular: bool
 
 
 def read_csv(path: Path, declared: Declared) -> Recording:
-    """Read a CSV: Apple Watch's own, or columns of samples with or without a line of names."""
-    declared = declaration(path, declared)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ReadError(f"{path}: of no known format (neither a signal file nor text)") from None
-    lines = text.splitlines()
-    head = "\n".join(lines[:30])
-    if re.search(r"^Sample Rate,", head, flags=re.MULTILINE):
-        return _apple(path, lines, declared)
-    body = [line for line in lines if line.strip() and not line.startswith("#")]
-    if not body:
-        raise ReadError(f"{path}: of no known format (an empty text)")
-    delimiter = max(DELIMITERS, key=body[0].count)
-    try:
-        first, second = list(csv.reader(body[:2], delimiter=delimiter)) if len(body) > 2 else ([], [])
-    except csv.Error:
-        first, second = [], []
-    names = [cell.strip() for cell in first]
-    has_names = not all(_NUMBER.match(cell) for cell in names)
-    if not second or not all(_NUMBER.match(cell) for cell in second):
-        raise ReadError(f"{path}: of no known format (text, and no table of numbers)")
-    values = _values(path, body[has_names:], delimiter, 1 + has_names)
-    if not has_names:
+    """Read a table of samples, with or without a line of names and one of units."""
+    text = text_of(path)
+    head = _head(path, text)
+    layout = _layout(path, head, text)
+    values = _values(path, text, layout)
+    if not layout.names:
         return _unnamed(path, values, declared)
-    return _named(path, names, values, declared)
+    return _named(path, layout, values, declared)
 
 
-def _named(path: Path, names: list[str], values: NDArray[np.float64], declared: Declared) -> Recording:
-    channels, rate_hz = [], declared.rate_hz
-    for name, column in zip(names, values.T, strict=True):
-        time = _TIME.match(name)
-        if time:
-            rate_hz = rate_hz or _rate_of(path, name, column, 1e-3 if (time[1] or "").lower() == "ms" else 1.0)
-        elif not _NO_LEAD.match(name):
-            united = _WITH_UNIT.match(name)
-            lead, unit = (united["lead"], united["unit"]) if united else (name, declared.unit or "")
-            channels.append((lead, unit, column))
-    if not rate_hz:
-        _rate(path, declared)
-    if declared.leads:  # names such as `value` say nothing
-        if len(declared.leads) != len(channels):
-            raise ReadError(f"{path}: {len(channels)} columns of samples, {len(declared.leads)} declared leads")
-        channels = [(lead, unit, column) for lead, (_, unit, column) in zip(declared.leads, channels, strict=True)]
-    assert rate_hz
-    found = [Channel(lead, column, unit, rate_hz) for lead, unit, column in channels]
-    return assembled(path, "CSV", Found(found), declared)
+def _head(path: Path, text: str) -> list[tuple[int, str]]:
+    """Return the first lines that are no comment, each behind its number."""
+    found: list[tuple[int, str]] = []
+    number = begin = 0
+    while begin < len(text) and len(found) < HEAD_LINES and number < 10_000:
+        end = text.find("\n", begin)
+        end = len(text) if end < 0 else end
+        number += 1
+        if end - begin > MAX_CHANNELS * MAX_CELL:
+            said = f"a line of {end - begin} characters"
+            raise ReadError(f"{path}, line {number}: of no known format (text, and no table of numbers: {said})")
+        line = text[begin:end]
+        if line.strip() and not line.startswith("#"):
+            found.append((number, line))
+        begin = end + 1
+    if not found:
+        raise ReadError(f"{path}: of no known format (an empty text)")
+    return found
+
+
+def _cells(line: str, delimiter: str | None) -> list[str]:
+    if delimiter is None:
+        return [line.strip().strip('"')]
+    if '"' not in line and "'" not in line:
+        return [cell.strip() for cell in line.split(delimiter)]
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, quotechar=_quote(line)))]
+
+
+def _quote(line: str) -> str:
+    return '"' if '"' in line else "'"
+
+
+def _kind(cell: str, decimal: str) -> str:
+    """Return what a cell is: number, missing, clock, or text."""
+    if len(cell) > MAX_CELL:
+        return "text"
+    if cell.lower() in _MISSING:
+        return "missing"
+    cell = cell.strip("'\"[]\xa0 ")
+    if _NUMBER.fullmatch(cell.replace(",", ".") if decimal == "," and "." not in cell else cell):
+        return "number"
+    return "clock" if _CLOCK.fullmatch(cell) else "text"
+
+
+#: between the cells and before the decimals; a comma is both only where cells are quoted
+_WRITINGS = (
+    *(("\t", "."), ("\t", ","), (";", "."), (";", ","), (",", "."), (None, "."), (None, ","), (",", ",")),
+)  # fmt: skip
+
+
+def _layout(path: Path, head: list[tuple[int, str]], text: str) -> _Layout:
+    """Find how a table is written: the reading that makes numbers of all first rows, and most columns of them."""
+    found = [layout for writing in _WRITINGS if (layout := _written(path, head, *writing))]
+    if not found:
+        raise ReadError(f"{path}: of no known format ({_no_table(head)})")
+    best = max(found, key=lambda layout: (layout.regular, layout.width))
+    if best.delimiter != "," or len(best.names) not in (0, 1) or best.width % 2 or '"' in head[-1][1] or "." in text:
+        return best
+    if best.width == 2 and (best.names or _decimal_comma(text)):
+        return replace(best, delimiter=None, decimal=",", width=1)
+    if _decimal_comma(text):
+        line = f"{path}, line {best.first}: {head[-1][1][:40]!r}"
+        raise ReadError(f"{line} has decimal commas, or none; write decimal points, or ; between the columns")
+    return best
+
+
+def _written(path: Path, head: list[tuple[int, str]], delimiter: str | None, decimal: str) -> _Layout | None:
+    """Return the layout of a table as it would be if it were written so, None where it cannot be."""
+    if delimiter is not None and not any(delimiter in line for _, line in head[:4]):
+        return None
+    try:
+        rows = [_cells(line, delimiter) for _, line in head]
+    except csv.Error:
+        return None
+    first = next((n for n, row in enumerate(rows[:3]) if _is_row(row, decimal)), None)
+    if first is None or (len(rows) > first + 1 and not _is_row(rows[first + 1], decimal)):
+        return None
+    width = len(rows[first])
+    if width > MAX_CHANNELS:
+        raise ReadError(f"{path}, line {head[first][0]}: a table of {width} columns")
+    names = tuple(cell.strip("'\" ")[:MAX_NAME] for cell in rows[0]) if first else ()
+    units = tuple(cell.strip("'\" ()[]")[:MAX_NAME] for cell in rows[1]) if first == 2 else ()
+    regular = all(len(row) == width and _is_row(row, decimal) for row in rows[first:])
+    return _Layout(delimiter, decimal, names, units, head[first][0], width, regular)
+
+
+def _decimal_comma(text: str) -> bool:
+    """Whether two whole numbers a line are one with a decimal comma: no whole number begins `00` or is `-0`."""
+    numbers = re.compile(r"^-0,|,0\d", re.MULTILINE)
+    return "." not in text and bool(numbers.search(text))
+
+
+def _is_row(cells: Sequence[str], decimal: str) -> bool:
+    kinds = [_kind(cell, decimal) for cell in cells]
+    return "text" not in kinds and "number" in kinds
+
+
+def _no_table(head: list[tuple[int, str]]) -> str:
+    """Say which cell is no number."""
+    if len(head) < 2:
+        return "text, and no table of numbers"
+    number, line = head[min(2, len(head) - 1)]
+    delimiter = max("\t;,", key=line.count)
+    cells = line.split(delimiter)
+    cell = next((cell for cell in cells if _kind(cell.strip(), ".") == "text"), cells[0])
+    return f"text, and no table of numbers: {cell.strip()[:MAX_CELL]!r} in line {number} is none"
+
+
+def _values(path: Path, text: str, layout: _Layout) -> NDArray[np.float64]:
+    """Return a table (rows, columns) as numbers, times of day in seconds."""
+    body = _from_line(text, layout.first).rstrip()
+    plain = (
+        '"' not in body and "'" not in body and "\n#" not in body and ":" not in body and not body.startswith("#")
+        and (layout.decimal == "." or "." not in body)
+    )  # fmt: skip
+    if plain and _is_regular(body, layout):
+        try:
+            table = pd.read_csv(
+                io.StringIO(body), sep=layout.delimiter or "\x01", header=None, dtype=np.float64,
+                decimal=layout.decimal, skip_blank_lines=False,
+            )  # fmt: skip
+        except (ValueError, pd.errors.ParserError, OverflowError):
+            pass  # line by line, to name the line
+        else:
+            return table.to_numpy()
+    return _numbers(path, body, layout)
+
+
+def _from_line(text: str, number: int) -> str:
+    begin = 0
+    for _ in range(number - 1):
+        begin = text.index("\n", begin) + 1
+    return text[begin:]
+
+
+def _is_regular(body: str, layout: _Layout) -> bool:
+    """Whether all lines have as many cells as the first: the quick parser would fill up short ones without a word."""
+    if not body.isascii():
+        return False
+    data = np.frombuffer(body.encode("ascii"), dtype=np.uint8)
+    ends = np.append(np.flatnonzero(data == 10), len(data))
+    if layout.delimiter is None:
+        return bool((np.diff(ends, prepend=-1) > 1).all())
+    counts = np.searchsorted(np.flatnonzero(data == ord(layout.delimiter)), ends)
+    return bool((np.diff(counts, prepend=0) == layout.width - 1).all())
+
+
+def _lines(body: str) -> Iterator[str]:
+    begin = 0
+    while begin <= len(body):
+        end = body.find("\n", begin)
+        end = len(body) if end < 0 else end
+        yield body[begin:end]
+        begin = end + 1
+
+
+def _numbers(path: Path, body: str, layout: _Layout) -> NDArray[np.float64]:
+    """Return the cells (rows, columns) as numbers, NaN for empty ones. Raises ReadError with the line."""
+    out = array("d")
+    for number, line in enumerate(_lines(body), start=layout.first):
+        if line.startswith("#"):
+            continue
+        if len(line) > MAX_CHANNELS * MAX_CELL:
+            raise ReadError(f"{path}, line {number}: {len(line)} characters")
+        try:
+            cells = _cells(line, layout.delimiter)
+        except csv.Error as error:
+            raise ReadError(f"{path}, line {number}: {error}") from None
+        if len(cells) != layout.width:
+            raise ReadError(f"{path}, line {number}: {len(cells)} cells, the first row has {layout.width}")
+        if layout.width == 1 and not cells[0]:
+            raise ReadError(f"{path}, line {number}: empty, and the table goes on")
+        out.extend(_number(path, number, cell, layout.decimal) for cell in cells)
+    return np.frombuffer(out, dtype=np.float64).reshape(-1, layout.width)
+
+
+def _number(path: Path, line: int, cell: str, decimal: str) -> float:
+    kind = _kind(cell, decimal)
+    if kind == "missing":
+        return float("nan")
+    cell = cell.strip("'\"[]\xa0 ")
+    if kind == "number":
+        return float(cell.replace(",", ".") if decimal == "," else cell)
+    clock = _CLOCK.fullmatch(cell) if kind == "clock" else None
+    if clock is None:
+        raise ReadError(f"{path}, line {line}: {cell[:MAX_CELL]!r} is no number")
+    return 3600 * float(clock[1] or 0) + 60 * float(clock[2]) + float(clock[3])
+
+
+def _named(path: Path, layout: _Layout, values: NDArray[np.float64], declared: Declared) -> Recording:
+    names, values = _fitted(path, layout, values)
+    units = layout.units if len(layout.units) == len(names) else ("",) * len(names)
+    columns, times = [], []
+    for name, below, column in zip(names, units, values.T, strict=True):
+        lead, unit = _split_unit(name, below)
+        if _TIMES.fullmatch(lead) and unit.lower() in (*_SECONDS, "hh:mm:ss.mmm", "mm:ss.mmm"):
+            times.append((name, column, _SECONDS.get(unit.lower(), 1.0)))
+        elif not _NO_LEAD.fullmatch(lead):
+            columns.append((lead, unit, column))
+    if not columns:
+        raise ReadError(f"{path}: no column of samples among {', '.join(map(repr, names[:12]))}")
+    rate_hz = declared.rate_hz or (_rate_of(path, times) if times else _rate(path, declared))
+    return _assembled(path, "CSV", columns, rate_hz, declared)
+
+
+def _split_unit(name: str, below: str) -> tuple[str, str]:
+    """Return name and unit of a column called `I (mV)` or `ecg [uV]`, or of one with the unit in the next line."""
+    begin = max(name.rfind("["), name.rfind("("))
+    if begin >= 0 and name[-1] in ")]":
+        inside = name[begin + 1 : -1].strip()
+        if millivolts(inside) or inside.lower() in _SECONDS or not (below or canonical_lead(inside)):
+            return name[:begin].strip(" _"), inside
+    return name, below
+
+
+def _fitted(path: Path, layout: _Layout, values: NDArray[np.float64]) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Return names and columns of equal number: rows that end in a delimiter, or begin with their number as R's do."""
+    names, width = layout.names, layout.width
+    if len(names) == width - 1 and np.isnan(values[:, -1]).all():
+        return names, values[:, :-1]
+    if len(names) == width - 1 and np.array_equal(values[:, 0], np.arange(1, len(values) + 1)):
+        return names, values[:, 1:]
+    if len(names) > width and not any(names[width:]):
+        return names[:width], values
+    if len(names) != width:
+        raise ReadError(f"{path}, line {layout.first}: {width} cells, the line of names has {len(names)}")
+    return names, values
 
 
 def _unnamed(path: Path, values: NDArray[np.float64], declared: Declared) -> Recording:
     rate_hz, leads = _rate(path, declared), _leads(path, declared)
-    filled = values[:, ~np.isnan(values).all(axis=0)]
-    if len(leads) == values.shape[1]:
-        filled = values
+    filled = values if len(leads) == values.shape[1] else values[:, ~np.isnan(values).all(axis=0)]
     if filled.shape[1] != len(leads):
         raise ReadError(f"{path}: {filled.shape[1]} columns of samples, {len(leads)} declared leads")
-    channels = [
-        Channel(lead, column, declared.unit or "", rate_hz) for lead, column in zip(leads, filled.T, strict=True)
-    ]
-    return assembled(path, "CSV", Found(channels), declared)
+    columns = [(lead, "", column) for lead, column in zip(leads, filled.T, strict=True)]
+    return _assembled(path, "CSV", columns, rate_hz, declared)
 
 
-def _apple(path: Path, lines: list[str], declared: Declared) -> Recording:
-    """Read an export of Apple Health: lines of `key,value`, then one column of samples."""
-    said: dict[str, str] = {}
-    samples: list[str] = []
-    for line in lines:
-        key, comma, value = line.partition(",")
-        if _NUMBER.match(line) and line.strip():
-            samples.append(line)
-        elif comma and not samples:
-            said[key.strip()] = value.strip().strip('"')
-    rate = re.match(r"([\d.]+)\s*(hertz|hz)", said.get("Sample Rate", ""), flags=re.IGNORECASE)
-    if rate is None:
-        raise ReadError(f"{path}: Apple Watch CSV with sample rate {said.get('Sample Rate', '')!r}; expected hertz")
-    values = _numbers(path, ([sample] for sample in samples), 1)
-    lead = said.get("Lead", declared.leads[0] if declared.leads else "")
-    lead = re.sub(r"^lead\s+", "", lead, flags=re.IGNORECASE) or "I"
-    keys = {
-        "acquired": "Recorded Date",
-        "device": "Device",
-        "software": "Software Version",
-        "statements": "Classification",
-    }
-    details = {key: said[name] for key, name in keys.items() if said.get(name)}
-    channel = Channel(lead, values[:, 0], said.get("Unit", ""), float(rate[1]))
-    return assembled(path, "Apple Watch CSV", Found([channel], details=details), declared)
-
-
-def _values(path: Path, body: list[str], delimiter: str, first_line: int) -> NDArray[np.float64]:
-    """Return a table (rows, columns) as numbers: at once, or line by line to name the line that is none."""
-    try:
-        table = pd.read_csv(io.StringIO("\n".join(body)), sep=delimiter, header=None, dtype=np.float64)
-    except (ValueError, pd.errors.ParserError, OverflowError):
-        try:
-            return _numbers(path, csv.reader(body, delimiter=delimiter), first_line)
-        except csv.Error as error:
-            raise ReadError(f"{path}: no table of numbers ({error})") from None
-    return table.to_numpy()
-
-
-def _numbers(path: Path, rows: Iterable[list[str]], first_line: int) -> NDArray[np.float64]:
-    """Return the cells (rows, columns) as numbers, NaN for empty ones. Raises ReadError with the line."""
-    out: list[list[float]] = []
-    for line, row in enumerate(rows, start=first_line):
-        try:
-            out.append([float(cell) if cell.strip() else np.nan for cell in row])
-        except ValueError as error:
-            raise ReadError(f"{path}, line {line}: {error}") from None
-        if len(out[-1]) != len(out[0]):
-            raise ReadError(f"{path}, line {line}: {len(row)} fields, the lines before have {len(out[0])}")
-    if not out:
-        raise ReadError(f"{path}: holds no samples")
-    return np.array(out)
+def _assembled(
+    path: Path, form: str, columns: Sequence[tuple[str, str, NDArray[np.float64]]], rate_hz: float, declared: Declared
+) -> Recording:
+    zero = declared.zero or 0.0
+    channels = [Channel(name, column, unit, rate_hz, zero=zero) for name, unit, column in columns]
+    return assembled(path, form, Found(channels), declared)
 
 
 def _rate(path: Path, declared: Declared) -> float:
@@ -207,10 +356,18 @@ def _leads(path: Path, declared: Declared) -> tuple[str, ...]:
     return declared.leads
 
 
-def _rate_of(path: Path, name: str, column: NDArray[np.float64], seconds: float) -> float:
-    """Return the rate of a time column. Raises ReadError when it is not evenly spaced."""
-    steps = np.diff(column) * seconds
-    if len(steps) < 2 or not np.isfinite(steps).all() or steps.min() <= 0 or np.ptp(steps) > 0.2 * steps.mean():
-        raise ReadError(f"{path}: column {name!r} is no evenly spaced time; declare the rate, as in --rate 500")
-    rate_hz = (len(column) - 1) / ((column[-1] - column[0]) * seconds)
-    return round(rate_hz) if abs(rate_hz - round(rate_hz)) < 1e-3 * rate_hz else float(rate_hz)
+def _rate_of(path: Path, times: Sequence[tuple[str, NDArray[np.float64], float]]) -> float:
+    """Return the rate of the first time column that is evenly spaced, as far as its digits tell. Raises ReadError."""
+    for _, column, unit_s in times:
+        steps = np.diff(column) * unit_s
+        if len(steps) < 2 or not np.isfinite(steps).all():
+            continue
+        usual = float(np.median(steps))
+        if usual <= 0 or steps.min() < 0.5 * usual or steps.max() > 1.5 * usual:
+            continue
+        duration_s = (column[-1] - column[0]) * unit_s
+        rate_hz = len(steps) / duration_s
+        # times are rounded: what they leave open is a step's spread in the whole duration
+        close = abs(rate_hz - round(rate_hz)) <= rate_hz * max(float(np.ptp(steps)) / duration_s, 1e-9)
+        return float(round(rate_hz)) if close else float(rate_hz)
+    raise ReadError(f"{path}: column {times[0][0]!r} is no evenly spaced time; declare the rate, as in --rate 500")

@@ -1,4 +1,4 @@
-"""WFDB records: format 16 decoded here (a hundred times faster), everything else through the wfdb package.
+"""WFDB records: format 16 and segments read here (a hundred times faster), other storage through the wfdb package.
 
 Format: https://wfdb.io/spec/header-files.html and https://wfdb.io/spec/signal-files.html
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,50 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgprism.ecg.leads import LEADS, canonical_lead
 from ecgprism.ecg.recording import Recording, check_rate
-from ecgprism.ecg.units import MILLIVOLTS_PER_UNIT
-from ecgprism.errors import ReadError, nearest
+from ecgprism.ecg.units import millivolts
+from ecgprism.errors import ReadError, one_line
+from ecgprism.formats.contract import (
+    MAX_CHANNELS,
+    MAX_SAMPLES,
+    Channel,
+    Declared,
+    Found,
+    assembled,
+    check_regular,
+    check_size,
+    demographics,
+)
 
 NOT_RECORDED = -32768  # format 16's marker for an invalid sample
+MAX_HEADER_BYTES, MAX_SEGMENTS, MAX_FIELD, MAX_SKEW = 4 * 2**20, 10_000, 100, 100_000
+#: storage format -> bytes of a sample (None: compressed), marker of an invalid sample
+_STORAGE: dict[str, tuple[float | None, int | None]] = {
+    "8": (1, None), "16": (2, NOT_RECORDED), "24": (3, -(2**23)), "32": (4, -(2**31)), "61": (2, NOT_RECORDED),
+    "80": (1, -128), "160": (2, NOT_RECORDED), "212": (1.5, -2048), "310": (4 / 3, -512), "311": (4 / 3, -512),
+    "508": (None, -128), "516": (None, NOT_RECORDED), "524": (None, -(2**23)),
+}  # fmt: skip
+_PACKED = 100  # compressed samples of a byte, at most
+_UNCALIBRATED = "uncalibrated (gain 0 or missing): its unit is unknown. Declare its step, as in --unit 5uV"
 _GAIN = re.compile(r"^(?P<gain>[-+.\deE]+)(\((?P<baseline>[-+]?\d+)\))?(/(?P<unit>\S+))?$")
 _FORMAT = re.compile(r"^(?P<format>\d+)(x(?P<per_frame>\d+))?(:(?P<skew>\d+))?(\+(?P<offset>\d+))?$")
+_PATIENT = re.compile(r"(?:^|<)(age|sex|gender)>?\s?[:=]\s*([^<]*)", re.IGNORECASE)
+
+Part = tuple[int, int]  # first frame, and the one behind the last
 
 
 @dataclass(frozen=True)
-class Channel:
-    """One signal line of a header. `gain` is in ADC units per physical unit; `checksum` None where not given."""
+class Signal:
+    """One signal line of a header. `gain` is in ADC units per physical unit; `checksum` None where not given.
+
+    A frame holds `per_frame` samples of it.
+    """
 
     file: str
     format: str
     byte_offset: int
-    plain: bool
+    per_frame: int
+    skew: int
     gain: float
     baseline: int
     unit: str
@@ -42,53 +69,115 @@ class Channel:
 
 @dataclass(frozen=True)
 class Header:
-    """What a `.hea` file says. `samples` is None where not given; `comments` are the lines behind `#`."""
+    """What a `.hea` file says. `samples` (frames) is None where not given; `comments` are the lines behind `#`.
+
+    `segments` are the records that make up this one, with their frames; `~` is a pause, a first one of no frames
+    describes the signals of all.
+    """
 
     rate_hz: float
     samples: int | None
-    channels: tuple[Channel, ...]
+    channels: tuple[Signal, ...]
     comments: tuple[str, ...]
-    segments: int
+    segments: tuple[tuple[str, int], ...]
+
+
+def recognised(head: bytes) -> bool:
+    """Return whether the first bytes of a file are those of a header: name, number of signals, rate, samples."""
+    for line in head.split(b"\n", 200)[:200]:
+        words = line.split()
+        if not words or words[0].startswith(b"#"):
+            continue
+        name, count, *rest = [*words[:4], b"", b""][:4]
+        return (
+            b"," not in line
+            and re.fullmatch(rb"[\w.-]{1,100}(/\d{1,9})?", name) is not None
+            and count.isdigit()
+            and (len(words) < 3 or rest[0][:1].isdigit())
+            and (len(words) < 4 or rest[1].isdigit())
+        )
+    return False
 
 
 def header_path(path: Path) -> Path:
     """Return the `.hea` file of a record named with or without it (or by its `.dat` or `.mat` file)."""
     if path.name in ("", ".."):
         raise ReadError(f"{path}: names no recording")
-    if path.suffix == ".hea":
+    if path.suffix.lower() == ".hea":
         return path
-    beside = path.with_suffix(".hea") if path.suffix in (".dat", ".mat") else path.with_name(path.name + ".hea")
-    return beside
+    signals = path.suffix.lower() in (".dat", ".mat")
+    beside = path.with_suffix(".hea") if signals else path.with_name(path.name + ".hea")
+    return _beside(beside.parent, beside.name)
 
 
-def read_header(path: Path) -> Header:
-    """Parse a `.hea` file. Raises ReadError for a missing file and for lines that are no header."""
-    if not path.is_file():
+def _beside(folder: Path, name: str) -> Path:
+    """Return a file of a folder; in capitals or not, where only the one is there (records that went through DOS)."""
+    path = folder / name
+    if path.is_file():
+        return path
+    return next((other for other in (folder / name.upper(), folder / name.lower()) if other.is_file()), path)
+
+
+def read_header(path: Path, rate_hz: float | None = None) -> Header:
+    """Parse a `.hea` file. Raises ReadError for a missing file and for lines that are no header.
+
+    A rate that is none of an ECG is an error unless `rate_hz` is declared.
+    """
+    if not path.exists():
         raise ReadError(f"{path}: no such file")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    check_regular(path)
+    if path.stat().st_size > MAX_HEADER_BYTES:
+        raise ReadError(f"{path}: a WFDB header of more than {MAX_HEADER_BYTES} bytes")
+    raw = path.read_bytes()
+    try:
+        lines = raw.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        lines = raw.decode("latin-1").splitlines()
     comments = tuple(line.lstrip()[1:].strip() for line in lines if line.lstrip().startswith("#"))
     body = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not body:
         raise ReadError(f"{path}: an empty header")
     try:
-        first = body[0]
-        segments = int(first[0].split("/")[1]) if "/" in first[0] else 0
+        first = [_bounded(field) for field in body[0]]
+        n_segments = int(first[0].split("/")[1]) if "/" in first[0] else 0
         n_channels = int(first[1])
-        rate_hz = float(re.split(r"[/(]", first[2])[0]) if len(first) > 2 else 250.0
+        said_hz = float(re.split(r"[/(]", first[2])[0]) if len(first) > 2 else 250.0
         samples = (int(first[3]) if len(first) > 3 else None) or None  # 0 stands for unknown too
-        rows = body[1 : 1 + n_channels] if not segments else []
-        channels = tuple(_channel(row) for row in rows)
+        if samples is not None and not 0 < samples <= MAX_SAMPLES:
+            raise ValueError(f"{first[3][:20]} samples")
+        if not 0 <= n_channels <= MAX_CHANNELS or not 0 <= n_segments <= MAX_SEGMENTS:
+            raise ValueError(f"{n_channels} signals, {n_segments} segments")
+        channels = () if n_segments else tuple(_signal(row) for row in body[1 : 1 + n_channels])
+        segments = tuple(_segment(row) for row in body[1 : 1 + n_segments])
     except (ValueError, IndexError) as error:
-        raise ReadError(f"{path}: no valid WFDB header ({error})") from None
-    if not segments and len(channels) != n_channels:
+        raise ReadError(f"{path}: no valid WFDB header ({one_line(error)})") from None
+    if not n_segments and len(channels) != n_channels:
         raise ReadError(f"{path}: the header announces {n_channels} signals and describes {len(channels)}")
-    check_rate(rate_hz, f"{path}: ")
-    return Header(rate_hz, samples, channels, comments, segments)
+    if len(segments) != n_segments:
+        raise ReadError(f"{path}: the header announces {n_segments} segments and names {len(segments)}")
+    if rate_hz is None:
+        check_rate(said_hz * max((channel.per_frame for channel in channels), default=1), f"{path}: ")
+    return Header(said_hz, samples, channels, comments, segments)
 
 
-def _channel(row: Sequence[str]) -> Channel:
+def _bounded(field: str) -> str:
+    if len(field) > MAX_FIELD:
+        raise ValueError(f"a field of {len(field)} characters")
+    return field
+
+
+def _segment(row: Sequence[str]) -> tuple[str, int]:
+    name, frames = _bounded(row[0]), int(_bounded(row[1]))
+    if "/" in name or name in (".", "..") or not 0 <= frames <= MAX_SAMPLES:
+        raise ValueError(f"segment {name!r} of {frames}")
+    return name, frames
+
+
+def _signal(row: Sequence[str]) -> Signal:
+    for field in row[:8]:
+        _bounded(field)
     form = _FORMAT.match(row[1])
-    if form is None:
+    if form is None or form["format"] not in _STORAGE:
         raise ValueError(f"signal format {row[1]!r}")
     gain, baseline, unit = 0.0, None, "mV"
     if len(row) > 2:
@@ -104,167 +193,258 @@ def _channel(row: Sequence[str]) -> Channel:
         raise ValueError(f"gain {gain:g}, baseline {baseline}")
     if "/" in row[0] or row[0] in (".", ".."):
         raise ValueError(f"signal file {row[0]!r}")
+    per_frame, skew, offset = int(form["per_frame"] or 1), int(form["skew"] or 0), int(form["offset"] or 0)
+    if not 1 <= per_frame <= MAX_SKEW or skew > MAX_SKEW or offset > 2**40:
+        raise ValueError(f"signal format {row[1]!r}")
     # The challenges of 2017 and later write 0 where they computed no checksum.
     checksum = int(row[6]) & 0xFFFF if len(row) > 6 and int(row[6]) != 0 else None
-    return Channel(
-        file=row[0],
-        format=form["format"],
-        byte_offset=int(form["offset"] or 0),
-        plain=form["per_frame"] in (None, "1") and form["skew"] in (None, "0"),
-        gain=gain,
-        baseline=baseline,
-        unit=unit,
-        checksum=checksum,
-        name=" ".join(row[8:]) if len(row) > 8 else "",
-    )
+    name = " ".join(row[8:]) if len(row) > 8 else ""
+    return Signal(row[0], form["format"], offset, per_frame, skew, gain, baseline, unit, checksum, name[:200])
 
 
-def read(
-    path: Path, lead_aliases: Mapping[str, str] | None = None, start_s: float = 0.0, stop_s: float | None = None
-) -> Recording:
-    """Read one WFDB record: signal in mV, leads by canonical name, other channels listed in `skipped`.
+def extent(path: Path, declared: Declared) -> float | None:
+    """Return the duration (s) of a record, None where only reading it tells."""
+    header = read_header(header_path(path), declared.rate_hz)
+    rate_hz = declared.rate_hz or header.rate_hz
+    return header.samples / rate_hz if header.samples and not declared.accept_damaged else None
+
+
+def read(path: Path, declared: Declared | None = None, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
+    """Read one WFDB record: signal in mV at its own rate, leads by canonical name, other channels in `skipped`.
 
     With times (s) only the part between them is read, and checksums, which are of the whole, are not verified. Raises
     ReadError when header and signal disagree (length, checksum), when a unit is unknown or a gain missing, or when no
     channel is an ECG lead.
     """
+    declared = declared or Declared()
     at = header_path(path)
-    try:
-        return _read(at, lead_aliases, start_s, stop_s)
-    except OSError as error:  # a disk or a network share that fails, a name that no file can have
-        raise ReadError(f"{at}: {error.strerror or error}") from None
-
-
-def _read(at: Path, lead_aliases: Mapping[str, str] | None, start_s: float, stop_s: float | None) -> Recording:
-    header = read_header(at)
+    header = read_header(at, declared.rate_hz)
+    rate_hz = declared.rate_hz or header.rate_hz
     part = None
     if start_s > 0 or stop_s is not None:
-        last = round(stop_s * header.rate_hz) if stop_s is not None else header.samples
-        part = (round(start_s * header.rate_hz), min(last, header.samples) if last and header.samples else last)
-    digital: NDArray[Any]
-    if header.segments or not header.channels:
-        digital, header = _decode_with_wfdb(at, header, part)
+        last = header.samples if stop_s is None else round(stop_s * rate_hz)
+        part = (round(start_s * rate_hz), min(last or MAX_SAMPLES, header.samples or MAX_SAMPLES))
+    damage: list[str] = []
+    said = _damage(damage) if declared.accept_damaged else _refused
+    if header.segments:
+        channels = _joined(at, header, declared, part, said)
     else:
-        plain = all(c.format == "16" and c.plain for c in header.channels)
-        one_file = len({(c.file, c.byte_offset) for c in header.channels}) == 1
-        if plain and one_file:
-            digital = _decode_16(at, header, part)
-        else:
-            digital, header = _decode_with_wfdb(at, header, part)
-    return _calibrated(at, header, digital, lead_aliases)
+        signals = _decoded(at, header, part, said)
+        channels = [_channel(c, values, header, declared) for c, values in zip(header.channels, signals, strict=True)]
+    details = {"damaged": "; ".join(dict.fromkeys(damage))} if damage else {}
+    return assembled(at, "WFDB", Found(channels, patient(header.comments), details=details), declared)
 
 
-def _decode_16(at: Path, header: Header, part: tuple[int, int | None] | None) -> NDArray[np.int16]:
-    """Decode one file of interleaved 16-bit samples -> (T, C); length and, of the whole, checksums are verified."""
-    first, n = header.channels[0], len(header.channels)
-    file = at.with_name(first.file)
-    if not file.is_file():
-        raise ReadError(f"{at}: its signal file {file.name} does not exist")
-    n_bytes = file.stat().st_size - first.byte_offset
-    if n_bytes <= 0:
-        raise ReadError(f"{file}: an empty signal file")
-    held, rest = divmod(n_bytes, 2 * n)
+def _refused(problem: str) -> None:
+    raise ReadError(problem)
+
+
+def _damage(found: list[str]) -> Callable[[str], None]:
+    return lambda problem: found.append(problem.split(": ", 1)[-1])
+
+
+def _channel(signal: Signal, samples: NDArray[Any], header: Header, declared: Declared) -> Channel:
+    rate_hz, missing = header.rate_hz * signal.per_frame, _STORAGE[signal.format][1]
+    if signal.gain:
+        gain, unit, problem = 1 / signal.gain, signal.unit, ""
+    else:
+        gain, unit, problem = 1.0, "", "" if declared.step else _UNCALIBRATED
+    return Channel(
+        signal.name, samples, unit, rate_hz, gain, zero=float(signal.baseline), missing=missing, problem=problem
+    )
+
+
+def _decoded(at: Path, header: Header, part: Part | None, said: Callable[[str], None]) -> list[NDArray[Any]]:
+    """Return the integers (T,) of every signal; length and, of the whole, checksums are verified."""
+    if not header.channels:
+        raise ReadError(f"{at}: WFDB without any channel")
+    for signal in header.channels:
+        file = _beside(at.parent, signal.file)
+        if not file.is_file():
+            raise ReadError(f"{at}: its signal file {signal.file} does not exist")
+        if file.stat().st_size <= signal.byte_offset:
+            raise ReadError(f"{file}: an empty signal file")
+    first = header.channels[0]
+    plain = all(c.format == "16" and not c.skew for c in header.channels)
+    if plain and len({(c.file, c.byte_offset) for c in header.channels}) == 1:
+        decoded = _decoded_16(_beside(at.parent, first.file), header, part, said)
+    else:
+        decoded = _decoded_by_package(at, header, part, said)
+    return decoded
+
+
+def _decoded_16(file: Path, header: Header, part: Part | None, said: Callable[[str], None]) -> list[NDArray[Any]]:
+    """Decode one file of interleaved 16-bit samples."""
+    offset, ends = header.channels[0].byte_offset, np.cumsum([c.per_frame for c in header.channels])
+    n, width = len(header.channels), int(ends[-1])
+    held, rest = divmod(file.stat().st_size - offset, 2 * width)
     samples = header.samples if header.samples is not None else held
     if held != samples or rest:
         problem = "is truncated or longer than said" if held != samples else "ends inside a sample"
-        raise ReadError(f"{file}: {problem}: the header says {samples} samples of {n} signals, it holds {held}")
+        said(f"{file}: {problem}: the header says {samples} samples of {n} signals, it holds {held}")
+    if not held:
+        raise ReadError(f"{file}: the recording holds no samples")
     if part is not None:
-        mapped = np.memmap(file, "<i2", "r", first.byte_offset, (samples, n))
-        return np.array(mapped[part[0] : part[1]])
-    digital = np.fromfile(file, dtype="<i2", offset=first.byte_offset).reshape(samples, n)
-    _verify(file, header.channels, digital)
-    return digital
+        mapped = np.memmap(file, "<i2", "r", offset, (held, width))
+        digital = np.array(mapped[part[0] : part[1]])
+    else:
+        digital = np.fromfile(file, "<i2", held * width, offset=offset).reshape(held, width)
+    decoded = list(digital.T)
+    if width > n:
+        decoded = [digital[:, end - c.per_frame : end].ravel() for c, end in zip(header.channels, ends, strict=True)]
+    if part is None:
+        _verify(file, header.channels, decoded, said)
+    return decoded
 
 
-def _verify(file: Path, channels: Sequence[Channel], digital: NDArray[Any]) -> None:
-    """Raise ReadError unless the samples (T, C) have the checksums that the header gives."""
-    sums = digital.sum(axis=0, dtype=np.int64) & 0xFFFF
-    for channel, total in zip(channels, sums, strict=True):
-        if channel.checksum is not None and channel.checksum != total:
-            raise ReadError(
+def _verify(
+    file: Path, channels: Sequence[Signal], decoded: Sequence[NDArray[Any]], said: Callable[[str], None]
+) -> None:
+    """Tell the signals whose samples do not have the checksum that the header gives."""
+    for channel, samples in zip(channels, decoded, strict=True):
+        if channel.checksum is None:
+            continue
+        total = int(samples.sum(dtype=np.int64)) & 0xFFFF
+        if channel.checksum != total:
+            said(
                 f"{file}: the samples of signal {channel.name or '?'} have checksum {total}, "
                 f"the header says {channel.checksum}: one of the two is damaged"
             )
 
 
-def _decode_with_wfdb(
-    at: Path, header: Header, part: tuple[int, int | None] | None
-) -> tuple[NDArray[np.float64], Header]:
-    """Decode any other storage format -> physical values (T, C) in the units that the returned header names."""
+def _held(at: Path, header: Header) -> int | None:
+    """Return how many frames the files hold by their sizes, None for compressed ones; a sample may be left over."""
+    frames = []
+    for channel in header.channels:
+        size = _beside(at.parent, channel.file).stat().st_size - channel.byte_offset
+        together = [c for c in header.channels if c.file == channel.file]
+        n_bytes = _STORAGE[channel.format][0]
+        if n_bytes is None:
+            check_size(at, (header.samples or 0) * sum(c.per_frame for c in together), _PACKED * size)
+            return None
+        frames.append(int(size / (n_bytes * sum(c.per_frame for c in together))))
+    return min(frames)
+
+
+def _decoded_by_package(at: Path, header: Header, part: Part | None, said: Callable[[str], None]) -> list[NDArray[Any]]:
+    """Decode any other storage format."""
     import wfdb  # noqa: PLC0415  (half a second, and most records never need it)
 
-    # digital values allow the checksums to be verified; several samples a frame, or segments, are left to the package
-    plain = not header.segments and all(channel.plain for channel in header.channels)
-    try:
-        window = {"sampfrom": part[0], "sampto": part[1]} if part is not None else {}
-        record: Any = wfdb.rdrecord(str(at.with_suffix("")), physical=not plain, **window)
-        digital = record.d_signal
-        if plain and digital is not None:
-            record.p_signal = record.dac()
-    except Exception as error:  # the package raises whatever its parser stumbles over
-        raise ReadError(f"{at}: not readable as WFDB ({type(error).__name__}: {error})") from None
-    if record.p_signal is None or record.p_signal.shape[0] == 0:
+    held = _held(at, header)
+    if held is not None and header.samples is not None and header.samples > held + 1:
+        said(f"{at}: is truncated: the header says {header.samples} samples, the signal files hold {held}")
+        part = part or (0, held)
+    window = {"sampfrom": part[0], "sampto": min(part[1], header.samples or part[1])} if part is not None else {}
+    with tempfile.TemporaryDirectory(prefix="ecgprism-") as folder:
+        record = at.with_suffix("")
+        if at.suffix != ".hea" or any(not (at.parent / c.file).is_file() for c in header.channels):
+            record = Path(folder) / "record"  # the package knows one spelling of the names
+            for channel in header.channels:
+                link = Path(folder) / channel.file
+                if not link.exists():
+                    link.symlink_to(_beside(at.parent, channel.file).absolute())
+            record.with_suffix(".hea").write_bytes(at.read_bytes())
+        try:
+            several = any(c.per_frame > 1 for c in header.channels)  # else the way that knows all formats
+            read = wfdb.rdrecord(str(record), physical=False, smooth_frames=not several, **window)
+            decoded = [np.asarray(samples) for samples in (read.e_d_signal if several else read.d_signal.T)]
+        except Exception as error:  # the package raises whatever its parser stumbles over
+            raise ReadError(f"{at}: not readable as WFDB ({type(error).__name__}: {one_line(error)})") from None
+    if len(decoded) != len(header.channels) or not all(len(samples) for samples in decoded):
         raise ReadError(f"{at}: the recording holds no samples")
-    if part is None and header.samples is not None and record.p_signal.shape[0] != header.samples:
-        raise ReadError(
-            f"{at}: the header says {header.samples} samples, the signal files hold {record.p_signal.shape[0]}"
-        )
-    if plain and part is None:
-        _verify(at, header.channels, digital)
-    if header.channels:  # the package reads headers as ASCII and would take the unit of µV for V
-        channels = tuple(replace(c, gain=1.0 if c.gain else 0.0, baseline=0) for c in header.channels)
-    else:
-        channels = tuple(
-            Channel("", "", 0, True, 1.0, 0, unit or "mV", None, name or "")
-            for name, unit in zip(record.sig_name, record.units, strict=True)
-        )
-    return record.p_signal, Header(
-        float(record.fs), record.p_signal.shape[0], channels, header.comments, header.segments
-    )
+    frames = len(decoded[0]) // header.channels[0].per_frame
+    if part is None and header.samples is not None and frames != header.samples:
+        said(f"{at}: the header says {header.samples} samples, the signal files hold {frames}")
+    if part is None:
+        _verify(at, header.channels, decoded, said)
+    return decoded
 
 
-def _calibrated(at: Path, header: Header, digital: NDArray[Any], lead_aliases: Mapping[str, str] | None) -> Recording:
-    """Pick the ECG leads out of (T, C) values and turn them into millivolts (L, T)."""
-    names = [channel.name for channel in header.channels]
-    leads = [canonical_lead(name, lead_aliases) for name in names]
-    if not any(leads):
-        raise ReadError(
-            f"{at}: no channel is a known ECG lead (channels: {', '.join(map(repr, names))})"
-            f"{nearest(names[0], LEADS)} Declare other spellings, as in --lead {names[0] or 'NAME'}=I"
-        )
-    kept = [i for i, lead in enumerate(leads) if lead]
-    signal = np.empty((len(kept), digital.shape[0]), dtype=np.float32)
-    for row, i in enumerate(kept):
-        channel = header.channels[i]
-        factor = MILLIVOLTS_PER_UNIT.get(channel.unit.lower())
-        if factor is None:
-            raise ReadError(f"{at}: lead {channel.name} has unit {channel.unit!r}{nearest(channel.unit, ['mV', 'uV'])}")
-        if channel.gain == 0:
-            raise ReadError(f"{at}: lead {channel.name} is uncalibrated (gain 0 or missing): its unit is unknown")
-        values = digital[:, i]
-        signal[row] = (values.astype(np.float64) - channel.baseline) * (factor / channel.gain)
-        if values.dtype.kind == "i":
-            signal[row, values == NOT_RECORDED] = np.nan
-    return Recording(
-        signal=signal,
-        rate_hz=header.rate_hz,
-        leads=tuple(lead for lead in leads if lead),
-        metadata=demographics(header.comments),
-        skipped=tuple(name for name, lead in zip(names, leads, strict=True) if not lead),
-        path=at,
-        format="WFDB",
-        units=tuple(header.channels[i].unit for i in kept),
-    )
+def _joined(
+    at: Path, header: Header, declared: Declared, part: Part | None, said: Callable[[str], None]
+) -> list[Channel]:
+    """Return the channels of a record of several segments, in the unit of the first; what is in none is NaN."""
+    described = header.segments[0][1] == 0
+    segments = header.segments[described:]
+    total = sum(frames for _, frames in segments)
+    if header.samples is not None and total != header.samples:
+        said(f"{at}: the header says {header.samples} samples, its segments have {total}")
+    first, last = part or (0, total)
+    last = min(last, total)
+    headers: dict[str, Header] = {}
+    for name in [header.segments[0][0], *(name for name, _ in segments)]:
+        if name != "~" and name not in headers:
+            beside = _beside(at.parent, f"{name}.hea")
+            if not beside.is_file():
+                raise ReadError(f"{at}: the header of its segment {name} does not exist")
+            headers[name] = read_header(beside, declared.rate_hz)
+    shape = next((headers[name] for name, _ in header.segments if name != "~"), None)
+    if shape is None or not shape.channels:
+        raise ReadError(f"{at}: none of its segments has any channel")
+    files = {_beside(at.parent, c.file) for part_header in headers.values() for c in part_header.channels}
+    held_bytes = sum(file.stat().st_size for file in files if file.is_file())
+    check_size(at, (last - first) * sum(c.per_frame for c in shape.channels), held_bytes)
+    rows = [np.full((last - first) * c.per_frame, np.nan, dtype=np.float32) for c in shape.channels]
+    uncalibrated: set[int] = set()
+    begin = 0
+    for name, frames in segments:
+        low, high = max(first - begin, 0), min(last - begin, frames)
+        if name != "~" and low < high:
+            segment = headers[name]
+            if segment.segments or segment.rate_hz != header.rate_hz or segment.samples not in (None, frames):
+                problem = f"{segment.samples} samples at {segment.rate_hz:g} Hz, {len(segment.segments)} segments"
+                raise ReadError(f"{at}: its segment {name} has {problem}; expected {frames} at {header.rate_hz:g} Hz")
+            whole = (low, high) == (0, frames)
+            decoded = _decoded(
+                _beside(at.parent, f"{name}.hea"),
+                replace(segment, samples=frames),
+                None if whole else (low, high),
+                said,
+            )
+            to = _places(at, name, shape, segment, described)
+            for signal, samples, row in zip(segment.channels, decoded, to, strict=True):
+                target = shape.channels[row]
+                if not signal.gain and not declared.step:
+                    uncalibrated.add(row)
+                    continue
+                physical = (samples - float(signal.baseline)) / (signal.gain or 1.0)
+                physical[samples == _STORAGE[signal.format][1]] = np.nan
+                where = (begin + low - first) * target.per_frame
+                rows[row][where : where + len(physical)] = physical * _ratio(at, signal, target)
+        begin += frames
+    return [
+        Channel(c.name, row, c.unit, header.rate_hz * c.per_frame, problem=_UNCALIBRATED if n in uncalibrated else "")
+        for n, (c, row) in enumerate(zip(shape.channels, rows, strict=True))
+    ]
 
 
-def demographics(comments: Sequence[str]) -> dict[str, float | str]:
-    """Return age (years) and sex from header comments such as `Age: 74` and `Sex: Male`, where they are given."""
-    found: dict[str, float | str] = {}
-    text = "\n".join(comments)
-    age = re.search(r"(?im)^<?age>?:\s*(\d+(\.\d+)?)\s*$", text)
-    if age:
-        found["age"] = float(age[1])
-    sex = re.search(r"(?im)^<?sex>?:\s*(f|m|female|male)\s*$", text)
-    if sex:
-        found["sex"] = "female" if sex[1].lower().startswith("f") else "male"
-    return found
+def _places(at: Path, name: str, shape: Header, segment: Header, by_name: bool) -> list[int]:
+    """Return the row of every signal of a segment: the same position, or the same name in a record that varies."""
+    free = list(range(len(shape.channels)))
+    rows = []
+    for n, signal in enumerate(segment.channels):
+        row = next((r for r in free if shape.channels[r].name == signal.name), None) if by_name else n
+        if row not in free or shape.channels[row].per_frame != signal.per_frame:
+            raise ReadError(f"{at}: signal {signal.name!r} of its segment {name} is not announced as it is")
+        free.remove(row)
+        rows.append(row)
+    return rows
+
+
+def _ratio(at: Path, signal: Signal, target: Signal) -> float:
+    """Return what turns the unit of a segment into that of the record."""
+    if signal.unit == target.unit:
+        return 1.0
+    of, to = millivolts(signal.unit), millivolts(target.unit)
+    if of is None or to is None:
+        raise ReadError(f"{at}: signal {signal.name!r} has the units {signal.unit!r} and {target.unit!r}")
+    return of / to
+
+
+def patient(comments: Sequence[str]) -> dict[str, float | str]:
+    """Return age (years) and sex from comments such as `Age: 74`, `<sex>: F` and `Gender: Male`, where given."""
+    found: dict[str, str] = {}
+    for comment in comments:
+        for key, value in _PATIENT.findall(comment[:500]):
+            found.setdefault({"gender": "sex"}.get(key.lower(), key.lower()), value.strip())
+    return demographics(found.get("age"), found.get("sex"))
