@@ -45,9 +45,9 @@ def main() -> None:
 def show_version(wanted: bool) -> None:
     """Print the version and stop, where that is asked for."""
     if wanted:
-        import ecgprism
+        from importlib.metadata import version
 
-        out_console.print(f"ecgprism {ecgprism.__version__}", highlight=False)
+        out_console.print(f"ecgprism {version('ecgprism')}", highlight=False)
         raise typer.Exit
 
 

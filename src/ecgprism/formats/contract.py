@@ -128,8 +128,9 @@ def assembled(path: Path, name: str, found: Found, declared: Declared) -> Record
     if len(kept) * samples > MAX_SAMPLES:
         raise ReadError(f"{path}: {len(kept)} leads of {samples} samples cannot be one recording")
     signal = np.empty((len(kept), samples), dtype=np.float32)
+    all_said = all(millivolts(channel.unit) is not None for _, channel in kept)
     for row, (lead, channel) in zip(signal, kept, strict=True):
-        _fill(row, channel, _factor(channel, declared, f"{path}: lead {lead}"))
+        _fill(row, channel, _factor(channel, declared, all_said, f"{path}: lead {lead}"))
     if not math.isfinite(float(signal.sum())):
         signal[~np.isfinite(signal)] = np.nan
     off = [lead for lead, channel in kept if not channel.connected]
@@ -241,8 +242,11 @@ def _declared_lead(path: Path, text: str, declared: Declared) -> str | None:
     return lead
 
 
-def _factor(channel: Channel, declared: Declared, where: str) -> float:
-    """Return the millivolts of a channel's unit: the file's, or what is declared where that is none."""
+def _factor(channel: Channel, declared: Declared, all_said: bool, where: str) -> float:
+    """Return the millivolts of a channel's unit: the file's, or what is declared where that is none.
+
+    `all_said`: whether every channel has a unit.
+    """
     said = millivolts(channel.unit)
     if declared.unit is None:
         return said or millivolts_per(channel.unit, where)
@@ -250,6 +254,8 @@ def _factor(channel: Channel, declared: Declared, where: str) -> float:
     if given is None:
         hint = nearest(declared.unit[:40], ["mV", "uV", "nV", "V"])
         raise ReadError(f"{where}: the declared unit {declared.unit[:40]!r} is none{hint}")
+    if said is not None and declared.step and not all_said:
+        return said  # the step is that of the leads without calibration
     if said is not None and not math.isclose(said, given):
         raise ReadError(
             f"{where} has unit {channel.unit.strip()!r}; declared is {declared.unit!r}: one of them is wrong"
