@@ -271,6 +271,7 @@ def test_a_loss_that_explodes_is_an_error_not_a_broken_model(
     wild = config.train.model_copy(update={"lr": 1e30, "clip": 1e30})  # the configuration itself refuses that
     with pytest.raises(EcgprismError, match=r"the loss (became|rose to) .*smaller train\.lr"):
         fit(config.model_copy(update={"train": wild}), tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "a failed start leaves nothing behind"
 
 
 @pytest.mark.parametrize(

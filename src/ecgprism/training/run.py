@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import warnings
@@ -17,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from ecgprism.config import Config, read_config
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
-from ecgprism.files import atomic, locked
+from ecgprism.files import LOCK, atomic, locked
 from ecgprism.interface.storage import PLUGINS
 from ecgprism.model.prism import PrismModel, parameters, versions
 from ecgprism.training.folder import CONFIG, LAST, OWN, TENSORBOARD, Facts, clear, held, read_facts, write_facts
@@ -70,8 +71,13 @@ def fit(
     if fast_dev_run:
         prepared = one_batch(prepared)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out, "training"):
-        return _fit(prepared, out, resume, watch or Watch())
+    try:
+        with locked(out, "training"):
+            return _fit(prepared, out, resume, watch or Watch())
+    except Exception:
+        if not resume:
+            _leave_nothing(out)
+        raise
 
 
 def _fit(prepared: Prepared, out: Path, resume: bool, watch: Watch) -> Fitted:
@@ -99,6 +105,15 @@ def _fit(prepared: Prepared, out: Path, resume: bool, watch: Watch) -> Fitted:
     }
     write_facts(out, facts)
     return Fitted(out, PrismModel.load(out), state.history, state.best_epoch, facts["training_seconds"])
+
+
+def _leave_nothing(out: Path) -> None:
+    """Take back a start that failed before its first epoch was over: there is nothing in it to resume."""
+    with contextlib.suppress(EcgprismError, OSError), locked(out, "training"):
+        if not (out / LAST).is_file():
+            clear(out)
+            (out / LOCK).unlink()  # whoever opened it meanwhile sees that it is gone
+            out.rmdir()  # fails, and that is right, where there is something else
 
 
 def _begin(out: Path, config: Config, facts: Facts) -> None:
