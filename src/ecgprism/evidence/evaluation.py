@@ -281,6 +281,12 @@ def _notes(run: Run, corpus: Corpus, chosen: Selection, split: str, own: bool) -
             f"task {chosen.task} has no labels of {', '.join(chosen.unlabelled)}: without metrics, as are all means "
             "over classes"
         )
+    unknown = run.card.spec.metadata.unknown(corpus.metadata_of(chosen.examples))
+    notes += [
+        f"metadata {column}: the model does not know {', '.join(values[:5])}{', ...' if len(values) > 5 else ''}: "
+        "counted as missing"
+        for column, values in unknown.items()
+    ]
     if own and split != "test":
         notes.append(f"split {split} of the run's own corpus holds records that training or selection has seen")
     return notes if own else [*notes, *_seen_in_training(run, corpus)]

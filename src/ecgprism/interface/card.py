@@ -97,6 +97,19 @@ class MetadataSchema:
                 out[:, m] = [_encoded(value, column) for value in values]
         return out
 
+    def unknown(self, table: Table) -> dict[str, tuple[str, ...]]:
+        """Return by column the values that the model cannot use: categories it never saw, words where it wants numbers.
+
+        `encode` counts them as missing; whoever calls it says so.
+        """
+        found = {}
+        for column in self.columns:
+            if column.name in table:
+                values = [v for v in table[column.name] if not is_missing(v) and math.isnan(_encoded(v, column))]
+                if values:
+                    found[column.name] = tuple(sorted({str(value) for value in values}))
+        return found
+
     def subset(self, names: Sequence[str] | None, where: str) -> list[int]:
         """Return the positions of columns by name (all when None). Raises ConfigError with the nearest name."""
         known = [column.name for column in self.columns]

@@ -37,7 +37,7 @@ from ecgprism.training.averaging import MovingAverage
 from ecgprism.training.batches import TrainingBatches
 from ecgprism.training.preparation import Prepared
 from ecgprism.training.state import TrainingState
-from ecgprism.training.watch import Watch, absent_classes, overfitting
+from ecgprism.training.watch import Watch, absent_classes, few_positives, overfitting
 
 
 class TrainingModule(pl.LightningModule):
@@ -225,6 +225,8 @@ class TrainingModule(pl.LightningModule):
             notes.insert(0, absent_classes(self.prepared.task.classes, self.validation.examples.target))
         if state.stopped:
             notes.append(f"stopped early: no better {self.options.monitor} since epoch {state.best_epoch}")
+        if len(state.history) == 1 and self.kind == "multilabel":
+            notes.append(few_positives(self.prepared.task.classes, self.prepared.examples["val"].target))
         for note in filter(None, notes):
             self.watch.note(note)
 
