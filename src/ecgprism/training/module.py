@@ -31,13 +31,13 @@ from ecgprism.metrics.calibration import best_thresholds, temperature
 from ecgprism.metrics.scores import accuracy, auroc, rates
 from ecgprism.model.batch import Batch
 from ecgprism.model.engine import TorchEngine
-from ecgprism.training import balance, losses
+from ecgprism.training import balance, losses, watch
 from ecgprism.training.augmentation import augment
 from ecgprism.training.averaging import MovingAverage
 from ecgprism.training.batches import TrainingBatches
 from ecgprism.training.preparation import Prepared
 from ecgprism.training.state import TrainingState
-from ecgprism.training.watch import Watch, absent_classes, few_positives, overfitting
+from ecgprism.training.watch import Watch, absent_classes, overfitting
 
 
 class TrainingModule(pl.LightningModule):
@@ -226,7 +226,7 @@ class TrainingModule(pl.LightningModule):
         if state.stopped:
             notes.append(f"stopped early: no better {self.options.monitor} since epoch {state.best_epoch}")
         if len(state.history) == 1 and self.kind == "multilabel":
-            notes.append(few_positives(self.prepared.task.classes, self.prepared.examples["val"].target))
+            notes.append(watch.few_positives(self.prepared.task.classes, self.prepared.examples["val"].target))
         for note in filter(None, notes):
             self.watch.note(note)
 
