@@ -599,8 +599,8 @@ def test_beats_train_and_evaluate_with_their_intervals(tmp_path: Path) -> None:
     assert {*RR, "age", "sex"} == set(columns)
     assert columns["rr_pre_s"].mean == pytest.approx(training["rr_pre_s"].mean())
     found = evaluate(tmp_path / "run", resamples=20)
-    assert len(found.predictions) == found.report["items"] == 60
-    assert found.report["records"] == 3
+    assert len(found.predictions) == found.report.items == 60
+    assert found.report.records == 3
     rows = found.predictions[found.predictions["record_id"] == "100"]
     step = 0.8 + 0.02 * 8  # of the ninth record written
     assert sorted(rows["start"])[:3] == pytest.approx([0, 100 * step, 200 * step], abs=1)

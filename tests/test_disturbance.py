@@ -11,11 +11,10 @@ import pytest
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.noise import snr_db
 from ecgprism.ecg.qrs import find_r_peaks
-from ecgprism.ecg.recorded_noise import RecordedNoise, in_leads
+from ecgprism.ecg.recorded_noise import RECORD, RecordedNoise, in_leads
 from ecgprism.errors import EcgprismError, ReadError
 from ecgprism.evidence.disturbance import (
     FAMILIES,
-    KINDS,
     LEVELS_DB,
     SWAPS,
     Condition,
@@ -96,7 +95,7 @@ def test_a_swap_needs_its_leads() -> None:
 # Noise
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RECORD)
 @pytest.mark.parametrize("level", LEVELS_DB)
 def test_noise_has_the_ratio_that_it_is_named_by(kind: str, level: float) -> None:
     recorded = twelve()

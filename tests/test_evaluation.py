@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,10 @@ def test_the_report_says_what_it_rests_on(evaluated: Path, corpus_path: Path) ->
 
 
 def test_the_interval_resamples_patients_not_records(run_path: Path, tmp_path: Path) -> None:
-    report = evaluate(run_path, split="all", out=tmp_path, resamples=200).report["metrics"]["macro_auroc"]
-    assert report["low"] < report["value"] < report["high"]
-    assert report["resamples"] == 200
+    report = evaluate(run_path, split="all", out=tmp_path, resamples=200).report
+    found = report.metrics["macro_auroc"]
+    assert found.low < found.value < found.high
+    assert (report.resamples, found.defined) == (200, 200)
 
 
 def test_a_class_without_positives_in_external_data_is_undefined_not_an_error(run_path: Path, tmp_path: Path) -> None:
@@ -86,9 +88,9 @@ def test_a_class_without_positives_in_external_data_is_undefined_not_an_error(ru
     options = {"classes": "NORM|MI|STTC|CD|HYP"}
     other = ingest("manifest", tmp_path / "m.csv", tmp_path / "corpus", options=options, workers=1).path
     report = evaluate(run_path, corpus=other, out=tmp_path / "out", resamples=20).report
-    assert report["per_class"]["MI"]["auroc"]["value"] is None
-    assert report["metrics"]["macro_auroc"]["value"] is None
-    assert report["per_class"]["NORM"]["auroc"]["value"] is not None
+    assert math.isnan(report.per_class["MI"]["auroc"].value)
+    assert math.isnan(report.metrics["macro_auroc"].value)
+    assert report.per_class["NORM"]["auroc"].known
 
 
 def test_results_on_another_corpus_do_not_overwrite_the_runs_own(run_path: Path, tmp_path: Path) -> None:

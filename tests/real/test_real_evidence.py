@@ -96,9 +96,9 @@ def test_a_little_ablation_and_stress_test_on_real_recordings(tmp_path: Path) ->
     augment = {"noise_db": [0, 20], "noise_from": str(folder("nstdb"))}
     tree = {"corpus": str(corpus), "views": views, "dim": 8, "augment": augment, "train": {"epochs": 1}}
     ledger = ablate(parse_config(tree), tmp_path / "ablation", seeds=1, folds=2, workers=2, resamples=50)
-    assert ledger.report["items"] == len(headers)
+    assert ledger.report.items == len(headers)
     assert ledger.verdict
     fit(parse_config(tree), tmp_path / "run")
     report = stress(tmp_path / "run", noise=folder("nstdb"), families=["noise", "view"], resamples=20)
-    assert report["noise"] == {"wander": "recorded", "muscle": "recorded", "motion": "simulated"}
-    assert len(report["conditions"]) == 18 + 2
+    assert report.noise == {"wander": "recorded", "muscle": "recorded", "motion": "recorded"}
+    assert len(report.conditions) == 18 + 2

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,10 +12,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ecgprism.cli.terminal import app, err_console, needed, out_console, parent_made, progress_bar
+from ecgprism.cli.terminal import app, err_console, needed, out_console, progress_bar
 
 if TYPE_CHECKING:
     from ecgprism.evidence.ablation import AblationProgress
+    from ecgprism.evidence.reports import ComparisonReport, LedgerReport, ModelReport, RightInOne, StressReport
+    from ecgprism.metrics.intervals import Difference, Estimate
 
 SHOWN = 25  # conditions of a stress test on the terminal
 
@@ -42,10 +44,11 @@ def ablate(
     from ecgprism.config import read_config
     from ecgprism.evidence.ledger import ablate as run_ablation
     from ecgprism.presentation.plots import draw_ledger
+    from ecgprism.training.devices import trainings_at_a_time
 
     parsed = read_config(config, overrides or ())
     target = needed(out, "--out DIR")
-    at_a_time = workers or _workers(parsed.train.device, threads)
+    at_a_time = workers or trainings_at_a_time(parsed.train.device, threads)
     with _progress() as show:
         ledger = run_ablation(
             parsed, target, seeds=seeds, folds=folds, workers=at_a_time, threads=threads, resamples=resamples,
@@ -67,16 +70,12 @@ def compare(
 
     Examples: `ecgprism compare runs/wave runs/fused` · `ecgprism compare runs/a runs/b runs/c --out comparison.json`
     """
-    import json
-
     from ecgprism.evidence.comparison import compare as run_comparison
-    from ecgprism.files import atomic
 
     report = run_comparison(runs, resamples=resamples)
     _show_comparison(report)
     if out is not None:
-        with atomic(parent_made(out)) as path:
-            path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+        report.write(out)
         out_console.print(f"written: {escape(str(out))}")
 
 
@@ -115,16 +114,6 @@ def stress(
     out_console.print(f"written: {escape(str(folder / 'stress.json'))}, stress.png beside it")
 
 
-def _workers(device: str, threads: int) -> int:
-    """Return how many trainings fit the machine: one on an accelerator, else one per core."""
-    import torch
-
-    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores // threads, 1)
-
-
 @contextmanager
 def _progress() -> Iterator[Any]:
     """Show one bar over all epochs of all trainings, and what runs; without a terminal, a line per training."""
@@ -156,107 +145,109 @@ def _progress() -> Iterator[Any]:
             bar.stop()
 
 
-def _show_ledger(report: Mapping[str, Any]) -> None:
-    metric = report["metric"]
-    shown = [metric] if metric == "macro_auroc" else [metric, "macro_auroc"]
-    folds = f"{report['folds']} folds, pooled" if report["folds"] else "the corpus's own test split"
-    seeds = "one seed a model" if report["seeds"] == 1 else f"{report['seeds']} seeds a model, as one ensemble"
-    out_console.print(f"{report['items']} items of {report['patients']} patients ({folds}), {seeds}")
-    for note in report["notes"]:
+def _show_ledger(report: LedgerReport) -> None:
+    shown = _shown(report.metric)
+    folds = f"{report.folds} folds, pooled" if report.folds else "the corpus's own test split"
+    seeds = "one seed a model" if report.seeds == 1 else f"{report.seeds} seeds a model, as one ensemble"
+    out_console.print(f"{report.items} items of {report.patients} patients ({folds}), {seeds}")
+    for note in report.notes:
         out_console.print(f"note: {escape(note)}")
     models = _table("model", *shown, "members", "parameters", "training", "inference")
-    for name, entry in report["models"].items():
-        costs = []
-        if "members" in entry:
-            costs = [f"{entry['members']:g}", f"{entry['parameters']:,}", f"{entry['training_seconds']:.0f} s",
-                     f"{entry['inference_ms']:.1f} ms"]  # fmt: skip
-        models.add_row(escape(name), *(_interval(entry["metrics"][key]) for key in shown), *costs)
+    for name, model in report.models.items():
+        models.add_row(escape(name), *(_interval(model.metrics[key]) for key in shown), *_costs(model))
     out_console.print(models)
     differences = _table("paired difference", *shown)
-    for name, entry in report["differences"].items():
-        differences.add_row(escape(name), *(_interval(entry["metrics"][key], "+.3f") for key in shown))
+    for name, difference in report.differences.items():
+        differences.add_row(escape(name), *(_interval(difference.metrics[key]) for key in shown))
     out_console.print(differences)
-    by_class = _table("AUROC by class", *(f"fused - {name}" for name in ("best single", "control")))
-    for label in report["classes"]:
-        of_class = [report["differences"][f"fused - {name}"]["per_class"][label] for name in ("best single", "control")]
-        by_class.add_row(escape(label), *(_interval(entry["auroc"], "+.3f") for entry in of_class))
+    against = [f"fused - {name}" for name in ("best single", "control")]
+    by_class = _table("AUROC by class", *against)
+    for label in report.classes:
+        by_class.add_row(
+            escape(label), *(_interval(report.differences[name].per_class[label]["auroc"]) for name in against)
+        )
     out_console.print(by_class)
     worth = _table("view", "Shapley value", "alone")
-    for view, entry in report["worth"].items():
-        worth.add_row(escape(view), _interval(entry["shapley"], "+.3f"), _interval(entry["alone"]))
+    for view, entry in report.worth.items():
+        worth.add_row(escape(view), _interval(entry.shapley), _interval(entry.alone))
     out_console.print(worth)
-    for entry in report["worth"].values():
-        out_console.print(escape(entry["sentence"]), highlight=False)
+    for entry in report.worth.values():
+        out_console.print(escape(entry.sentence), highlight=False)
 
 
-def _show_comparison(report: Mapping[str, Any]) -> None:
-    metric = report["metric"]
-    shown = list(dict.fromkeys([metric, "macro_auroc", "macro_f1", "accuracy"]))
+def _costs(model: ModelReport) -> list[str]:
+    if model.members is None:
+        return []
+    trained = f"{model.training_seconds:.0f} s"
+    return [f"{model.members:g}", f"{model.parameters:,}", trained, f"{model.inference_ms:.1f} ms"]
+
+
+def _show_comparison(report: ComparisonReport) -> None:
+    shown = list(dict.fromkeys([*_shown(report.metric), "macro_f1", "accuracy"]))
     out_console.print(
-        f"{report['items']} test items of {report['patients']} patients"
-        + (" (some more than once: everything is clustered by patient)" if report["repeated_patients"] else "")
+        f"{report.items} test items of {report.patients} patients"
+        + (" (some more than once: everything is clustered by patient)" if report.repeated_patients else "")
     )
     runs = _table("run", *shown)
-    for entry in report["runs"]:
-        runs.add_row(escape(entry["run"]), *(_interval(entry["metrics"][key]) for key in shown))
+    for entry in report.runs:
+        runs.add_row(escape(entry.run), *(_interval(entry.metrics[key]) for key in shown))
     out_console.print(runs)
-    corrected = " (p after Holm)" if len(report["pairs"]) > 1 else " (p)"
-    for pair in report["pairs"]:
-        out_console.print(f"[bold]{escape(pair['first'])} - {escape(pair['second'])}[/]", highlight=False)
+    corrected = " (p after Holm)" if len(report.pairs) > 1 else " (p)"
+    for pair in report.pairs:
+        out_console.print(f"[bold]{escape(pair.first)} - {escape(pair.second)}[/]", highlight=False)
         overall = _table("", *(key + corrected for key in shown))
-        overall.add_row("", *(f"{_interval(e, '+.3f')} {_p(e)}" for e in (pair["metrics"][key] for key in shown)))
+        overall.add_row("", *(f"{_interval(pair.metrics[key])} {_p(pair.metrics[key])}" for key in shown))
         out_console.print(overall)
         by_class = _table("class", "AUROC, DeLong" + corrected, "F1, bootstrap" + corrected)
-        for label, tests in pair["per_class"].items():
-            cells = (f"{_interval(tests[key], '+.3f')} {_p(tests[key])}" for key in ("delong", "f1"))
+        for label, tests in pair.per_class.items():
+            cells = (f"{_interval(tests[key])} {_p(tests[key])}" for key in ("delong", "f1"))
             by_class.add_row(escape(label), *cells)
         out_console.print(by_class)
-        accuracy = pair["accuracy"]
+        accuracy = pair.accuracy
         out_console.print(
-            f"right in one only: {accuracy['only_first']} and {accuracy['only_second']}; "
-            f"{accuracy['test']}: {_p(accuracy)}",
+            f"right in one only: {accuracy.only_first} and {accuracy.only_second}; {accuracy.test}: {_p(accuracy)}",
             highlight=False,
         )
 
 
-def _show_stress(report: Mapping[str, Any]) -> None:
-    metric, names = report["metric"], list(report["clean"]["models"])
-    noise = ", ".join(f"{kind} {origin}" for kind, origin in report["noise"].items())
-    out_console.print(f"{report['items']} items of {report['patients']} patients; noise: {noise}")
-    for family, why in report["skipped"].items():
+def _show_stress(report: StressReport) -> None:
+    noise = ", ".join(f"{kind} {origin}" for kind, origin in report.noise.items())
+    out_console.print(f"{report.items} items of {report.patients} patients; noise: {noise}")
+    for family, why in report.skipped.items():
         out_console.print(f"note: {family} skipped: {escape(why)}", highlight=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("condition, worst first")
-    table.add_column(f"{escape(metric)}, change", no_wrap=True)
-    for name in names:
+    table.add_column(f"{escape(report.metric)}, change", no_wrap=True)
+    for name in report.models:
         table.add_column(escape(name))
-    rows = [report["clean"], *report["conditions"][:SHOWN]]
-    for row in rows:
-        level = f" {row['level']:g} dB" if row["family"] in ("noise", "mains") else ""
-        name = row["name"] if row["family"] == "clean" else f"{row['family']}: {row['name']}{level}"
-        values = [entry["value"] for entry in row["models"].values()]
-        cells = ["undefined" if value is None else f"{value:.3f}" for value in values]
-        change = "" if row["family"] == "clean" else _interval(row["change"], "+.3f")
-        table.add_row(escape(name), change, *cells)
+    for row in [report.clean, *report.conditions[:SHOWN]]:
+        cells = ["undefined" if math.isnan(each.value) else f"{each.value:.3f}" for each in row.models.values()]
+        table.add_row(escape(row.title), "" if row is report.clean else _interval(row.change), *cells)
     out_console.print(table)
-    left = len(report["conditions"]) - SHOWN
+    left = len(report.conditions) - SHOWN
     if left > 0:
         out_console.print(f"and {left} conditions with smaller changes (stress.json, stress.png)")
+
+
+def _shown(metric: str) -> list[str]:
+    """Return the metrics that every table has."""
+    return list(dict.fromkeys([metric, "macro_auroc"]))
 
 
 def _table(*columns: str) -> Table:
     return Table(*map(escape, columns), box=None, pad_edge=False)
 
 
-def _p(entry: Mapping[str, Any]) -> str:
+def _p(test: Difference | RightInOne) -> str:
     """Return the p value, corrected where there are several."""
-    p = entry.get("p_holm", entry["p"])
-    return "p undefined" if p is None else "p<0.001" if p < 0.001 else f"p={p:.3f}"
+    p = test.p if test.p_holm is None else test.p_holm
+    return "p undefined" if math.isnan(p) else "p<0.001" if p < 0.001 else f"p={p:.3f}"
 
 
-def _interval(entry: Mapping[str, Any], form: str = ".3f") -> str:
+def _interval(entry: Estimate) -> str:
     """Return value and interval; a star marks a difference whose interval does not contain zero."""
-    if entry["value"] is None or entry["low"] is None:
+    if not entry.known:
         return "undefined"
-    star = "*" if form.startswith("+") and (entry["low"] > 0 or entry["high"] < 0) else ""
-    return f"{entry['value']:{form}} ({entry['low']:{form}} to {entry['high']:{form}}){star}"
+    sign = getattr(entry, "sign", None)
+    form = ".3f" if sign is None else "+.3f"
+    return f"{entry.value:{form}} ({entry.low:{form}} to {entry.high:{form}}){'*' if sign else ''}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -15,6 +15,7 @@ from ecgprism.cli.terminal import app, key_values, lead_aliases, needed, out_con
 
 if TYPE_CHECKING:
     from ecgprism.evidence.evaluation import Evaluation
+    from ecgprism.metrics.intervals import Estimate
 
 
 class Aggregates(StrEnum):
@@ -76,7 +77,7 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="a run folder")],
-    corpus: Annotated[Path | None, typer.Option(help="another corpus with the same classes")] = None,
+    corpus: Annotated[Path | None, typer.Option(help="another corpus with some of the model's classes")] = None,
     split: Annotated[str | None, typer.Option(help="test, all, val or train (default: test; all of another)")] = None,
     aggregate: Annotated[Aggregates | None, typer.Option(help="windows of a recording (default: the run's)")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the results (default: the run)")] = None,
@@ -167,35 +168,34 @@ def demo(
 def _show(result: Evaluation) -> None:
     report = result.report
     out_console.print(
-        f"{report['items']} of split {report['split']}: {report['patients']} patients"
-        + (f" ({report['unknown_patients']} unknown, each its own)" if report["unknown_patients"] else "")
-        + (f", {report['left_out']} without a label left out" if report["left_out"] else "")
+        f"{report.items} of split {report.split}: {report.patients} patients"
+        + (f" ({report.unknown_patients} unknown, each its own)" if report.unknown_patients else "")
+        + (f", {report.left_out} without a label left out" if report.left_out else "")
     )
-    for name in report["notes"]:
-        out_console.print(f"note: {escape(name)}")
+    for note in report.notes:
+        out_console.print(f"note: {escape(note)}", highlight=False)
     overall = Table("metric", "value", "95% interval", box=None, pad_edge=False)
-    for name, entry in report["metrics"].items():
+    for name, entry in report.metrics.items():
         overall.add_row(name, *_cells(entry))
     out_console.print(overall)
     shown = ("auroc", "f1", "sensitivity", "specificity")
     by_class = Table("class", "n", *shown, box=None, pad_edge=False)
-    for label, entries in report["per_class"].items():
+    for label, entries in report.per_class.items():
         cells = (" ".join(_cells(entries[name], 2)) for name in shown)
-        by_class.add_row(escape(label), str(report["positives"][label]), *cells)
+        by_class.add_row(escape(label), str(report.positives[label]), *cells)
     out_console.print(by_class)
-    if "confusion" in report:
-        matrix = Table("true \\ predicted", *map(escape, report["per_class"]), box=None, pad_edge=False)
-        for label, row in zip(report["per_class"], report["confusion"], strict=True):
+    if report.confusion is not None:
+        matrix = Table("true \\ predicted", *map(escape, report.classes), box=None, pad_edge=False)
+        for label, row in zip(report.classes, report.confusion, strict=True):
             matrix.add_row(escape(label), *map(str, row))
         out_console.print(matrix)
     out_console.print(f"written: {escape(str(result.path / 'metrics.json'))}, predictions.parquet beside it")
 
 
-def _cells(entry: Mapping[str, Any], digits: int = 3) -> tuple[str, str]:
+def _cells(entry: Estimate, digits: int = 3) -> tuple[str, str]:
     """Return value and interval; `?` marks an interval that too many resamples left undefined."""
-    if entry["value"] is None:
+    if math.isnan(entry.value):
         return "undefined", ""
-    if entry["low"] is None:
-        return f"{entry['value']:.3f}", "(undefined)"
-    interval = f"({entry['low']:.{digits}f}-{entry['high']:.{digits}f})"
-    return f"{entry['value']:.3f}", interval + ("?" if entry["shaky"] else "")
+    if not entry.known:
+        return f"{entry.value:.3f}", "(undefined)"
+    return f"{entry.value:.3f}", f"({entry.low:.{digits}f}-{entry.high:.{digits}f})" + ("?" if entry.shaky else "")

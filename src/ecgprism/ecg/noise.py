@@ -6,6 +6,7 @@ Axis legend: L leads or electrodes, T samples, K beats.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +16,6 @@ from ecgprism.errors import ConfigError
 
 Floats = NDArray[np.float64]
 
-KINDS = ("wander", "muscle", "motion", "mains")
 QRS_HALF_S = 0.05  # around an R peak, where the peak-to-peak amplitude is taken
 _TRIMMED = 0.05  # the share of the smallest and of the largest values that `nst` leaves out
 
@@ -113,6 +113,11 @@ def mains(channels: int, samples: int, rate_hz: float, rng: np.random.Generator,
         if order * mains_hz < rate_hz / 2:
             noise += share * np.sin(2 * np.pi * order * mains_hz * t_s + order * phase)
     return np.asarray(math.sqrt(2) * size * noise)
+
+
+#: kind of noise -> what makes it (channels, samples, rate, generator)
+GENERATORS: dict[str, Callable[..., Floats]] = {"wander": wander, "muscle": muscle, "motion": motion, "mains": mains}
+KINDS = tuple(GENERATORS)
 
 
 def _coloured(density: Floats, channels: int, samples: int, rng: np.random.Generator) -> Floats:

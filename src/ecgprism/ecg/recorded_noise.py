@@ -14,9 +14,9 @@ import numpy as np
 import wfdb
 from numpy.typing import NDArray
 
-from ecgprism.ecg import noise
 from ecgprism.ecg.electrodes import EIGHT, ELECTRODES, TWELVE
 from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.ecg.noise import GENERATORS
 from ecgprism.ecg.resampling import resample
 from ecgprism.errors import ReadError
 
@@ -78,7 +78,7 @@ def in_leads(
     if recorded is not None and kind in recorded.kinds:
         picked_up = recorded.draw(kind, channels, samples, rng)
     else:
-        picked_up = getattr(noise, kind)(channels, samples, rate_hz, rng)
+        picked_up = GENERATORS[kind](channels, samples, rate_hz, rng)
     if not of_electrodes:
         return np.asarray(picked_up)
     twelve = TWELVE @ (EIGHT @ picked_up)

@@ -6,7 +6,6 @@ Folder names are `<views>/fold<k>-seed<s>`; with the corpus's own split, `<views
 
 from __future__ import annotations
 
-import json
 import math
 import multiprocessing
 import os
@@ -15,39 +14,35 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from ecgprism.config import Config, parse_config
 from ecgprism.corpus.inputs import CorpusAssembler
 from ecgprism.errors import ConfigError, EcgprismError
-from ecgprism.evidence.evaluation import answers_on, as_table
+from ecgprism.evidence.ensembles import Ensemble, ensemble
+from ecgprism.evidence.run import answers_on, as_table
 from ecgprism.files import atomic
-from ecgprism.interface.answers import Answers
 from ecgprism.interface.scoring import score
-from ecgprism.interface.storage import read_card
-from ecgprism.metrics import calibration
-from ecgprism.metrics import scores as metrics
-from ecgprism.metrics.scores import Floats
+from ecgprism.metrics.paired import CINC2017, essentials, primary
 from ecgprism.model.engine import TorchEngine
-from ecgprism.model.prism import parameters
-from ecgprism.training.folder import CONFIG, HISTORY, PREDICTIONS, RUN, VALIDATION
-from ecgprism.training.preparation import prepare
+from ecgprism.model.prism import PrismModel, parameters
+from ecgprism.registry import find, load_plugin, options
+from ecgprism.training.devices import set_threads
+from ecgprism.training.folder import CONFIG, HISTORY, PREDICTIONS, VALIDATION
+from ecgprism.training.preparation import Prepared, prepare
 from ecgprism.training.run import fit
 
-RUNS, TEST, COALITIONS = "runs", PREDICTIONS, "coalitions.npz"
+RUNS, COALITIONS = "runs", "coalitions.npz"
 POLL_S = 1.0
 
 
 @dataclass(frozen=True)
-class Job:
+class Training:
     """One training: some of the views, in the configuration's order, on one fold (0: the corpus's own split)."""
 
     views: tuple[str, ...]
@@ -63,13 +58,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Ablation:
-    """What an ablation trains. `folds` is 0 for the corpus's own split."""
+    """What an ablation trains. `folds` is 0 for the corpus's own split; `metric` is what models are judged by."""
 
     config: Config
     out: Path
     seeds: int
     folds: int
     size: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    metric: str = ""
 
     @property
     def full(self) -> tuple[str, ...]:
@@ -91,24 +87,30 @@ class Ablation:
         """The folds' numbers."""
         return list(range(1, self.folds + 1)) if self.folds else [0]
 
-    def config_of(self, job: Job) -> Config:
+    def config_of(self, training: Training) -> Config:
         """Return the configuration of a training: its views, fold and seed, all else as given."""
         tree = self.config.plain()
-        tree["views"] = {name: tree["views"][name] for name in job.views}
-        fusion = self.config.fusion
-        if len(job.views) == 1 or fusion.options.get("by") not in (None, *job.views):
-            tree["fusion"] = "concat"  # nothing to fuse, or not the view that film is told to modulate by
-        tree["fold"] = f"{job.fold}/{self.folds}" if job.fold else None
-        tree["train"]["seed"] = self.config.train.seed + job.seed
+        tree["views"] = {name: tree["views"][name] for name in training.views}
+        if self._leaves_fusion(training.views):
+            tree["fusion"] = "concat"
+        tree["fold"] = f"{training.fold}/{self.folds}" if training.fold else None
+        tree["train"]["seed"] = self.config.train.seed + training.seed
         return parse_config(tree)
 
-    def jobs(self, views: Sequence[tuple[str, ...]]) -> list[Job]:
-        """Return the trainings of some subsets of views: every fold, every seed."""
-        return [Job(subset, fold, seed) for subset in views for fold in self.parts for seed in range(self.seeds)]
+    def _leaves_fusion(self, views: tuple[str, ...]) -> bool:
+        """Whether the fusion cannot be had of these views: nothing to fuse, or not the view that modulates (film)."""
+        fusion = self.config.fusion
+        modulates = "by" in options(find("fusions", fusion.name))
+        by = fusion.options.get("by") or self.full[-1]  # the last one where the configuration names none
+        return len(views) == 1 or (modulates and by not in views)
 
-    def side(self, views: tuple[str, ...], fold: int, seeds: int | None = None) -> Ensemble:
+    def trainings(self, views: Sequence[tuple[str, ...]]) -> list[Training]:
+        """Return the trainings of some subsets of views: every fold, every seed."""
+        return [Training(subset, fold, seed) for subset in views for fold in self.parts for seed in range(self.seeds)]
+
+    def ensemble(self, views: tuple[str, ...], fold: int, seeds: int | None = None) -> Ensemble:
         """Return the ensemble of a subset of views on one fold: all its seeds, or as many as asked for."""
-        return ensemble([self.out / Job(views, fold, seed).folder for seed in range(seeds or self.seeds)])
+        return ensemble([self.out / Training(views, fold, seed).folder for seed in range(seeds or self.seeds)])
 
     def control_seeds(self, best: str) -> int:
         """Return how many seeds of a single view have at least the parameters of the full side."""
@@ -126,7 +128,7 @@ class AblationProgress:
     running: list[str] = field(default_factory=list)
 
 
-def planned(config: Config, out: Path, seeds: int, folds: int) -> Ablation:
+def plan(config: Config, out: Path, seeds: int, folds: int) -> Ablation:
     """Check everything that can be checked before the first training; return what is to be trained.
 
     Raises ConfigError or EcgprismError: fewer than two views, a subset that cannot be built, a fold without a class.
@@ -135,20 +137,23 @@ def planned(config: Config, out: Path, seeds: int, folds: int) -> Ablation:
         raise ConfigError(f"views: an ablation compares at least two views; there is only {', '.join(config.views)}")
     if config.fold is not None:
         raise ConfigError(f"fold = {config.fold!r}: an ablation makes its own folds; leave it out and give --folds")
+    for plugin in config.plugins:
+        load_plugin(plugin)
     ablation = Ablation(config, out, seeds, folds)
     subsets = dict.fromkeys([*ablation.solos, *ablation.without.values(), ablation.full])
-    size = {}
+    size, metric = {}, ""
     for fold in ablation.parts:
         for subset in subsets if fold in (0, 1) else [ablation.full]:
-            prepared = prepare(ablation.config_of(Job(subset, fold, 0)))
+            prepared = prepare(ablation.config_of(Training(subset, fold, 0)))
+            metric = primary(prepared.task_name, prepared.task.classes)
             if fold in (0, 1):
                 size[subset] = parameters(prepared.model)
             if not len(prepared.examples["test"]):
                 raise EcgprismError(f"{config.corpus}: its split has no test part; give --folds to make parts of it")
-    return Ablation(config, out, seeds, folds, size)
+    return replace(ablation, size=size, metric=metric)
 
 
-def run_all(
+def train_all(
     ablation: Ablation, workers: int, threads: int, show: Callable[[AblationProgress], None] = lambda progress: None
 ) -> dict[int, str]:
     """Train what is not yet trained; return by fold the single view that was best on validation.
@@ -157,7 +162,7 @@ def run_all(
     """
     progress = AblationProgress()
     later = [subset for subset in dict.fromkeys([*ablation.without.values(), ablation.full]) if len(subset) > 1]
-    first, second = ablation.jobs(ablation.solos), ablation.jobs(later)
+    first, second = ablation.trainings(ablation.solos), ablation.trainings(later)
     progress.planned = len(first) + len(second)
     progress.epochs_planned = progress.planned * ablation.config.train.epochs
     context = multiprocessing.get_context("spawn")
@@ -167,7 +172,7 @@ def run_all(
             _run(pool, ablation, first, progress, show)
             best = {fold: best_single(ablation, fold) for fold in ablation.parts}
             control = [
-                Job((best[fold],), fold, seed)
+                Training((best[fold],), fold, seed)
                 for fold in ablation.parts
                 for seed in range(ablation.seeds, ablation.control_seeds(best[fold]))
             ]
@@ -186,13 +191,11 @@ def best_single(ablation: Ablation, fold: int) -> str:
     """Return the view whose ensemble of seeds is best on this fold's validation, by the primary metric."""
 
     def on_validation(view: str) -> float:
-        answers = ablation.side((view,), fold).validation
-        found = metrics.essentials(answers.truth, answers.probabilities, answers.decided, answers.classes)
-        primary = metrics.primary(answers.classes)
-        per_class = found["f1"] if primary == "cinc2017_f1" else found["auroc"]
+        found = essentials(ablation.ensemble((view,), fold).validation, ablation.metric)
+        value = float(found[ablation.metric])
         # a class that validation lacks is left out, for all views alike
-        value = found[primary]
-        return float(value if not np.isnan(value) else np.nanmean(per_class))
+        per_class = found["f1" if ablation.metric == CINC2017 else "auroc"]
+        return float(np.nanmean(per_class)) if math.isnan(value) else value
 
     return max(ablation.full, key=on_validation)
 
@@ -200,32 +203,32 @@ def best_single(ablation: Ablation, fold: int) -> str:
 def _run(
     pool: ProcessPoolExecutor,
     ablation: Ablation,
-    jobs: Sequence[Job],
+    trainings: Sequence[Training],
     progress: AblationProgress,
     show: Callable[[AblationProgress], None],
 ) -> None:
-    """Run the jobs that are not done, and tell how far they are by the histories that they write."""
-    left: dict[Future[None], Job] = {}
+    """Run the trainings that are not done, and tell how far they are by the histories that they write."""
+    left: dict[Future[None], Training] = {}
     epochs = ablation.config.train.epochs
-    for job in jobs:
-        if (ablation.out / job.folder / TEST).is_file():
+    for training in trainings:
+        if (ablation.out / training.folder / PREDICTIONS).is_file():
             progress.done += 1
             continue
-        tree = ablation.config_of(job).plain()
-        left[pool.submit(train_one, tree, str(ablation.out / job.folder), job.views == ablation.full)] = job
+        config, folder = ablation.config_of(training), ablation.out / training.folder
+        left[pool.submit(train_one, config, folder, training.views == ablation.full)] = training
     finished = progress.done * epochs
     while left:
         done, _ = wait(left, timeout=POLL_S, return_when=FIRST_EXCEPTION)
         for future in done:
-            job = left.pop(future)
+            training = left.pop(future)
             if problem := future.exception():
-                raise EcgprismError(f"{ablation.out / job.folder}: {problem}") from None
+                raise EcgprismError(f"{ablation.out / training.folder}: {problem}") from None
             progress.done += 1
             finished += epochs
-        behind = {job: _epochs(ablation.out / job.folder) for job in left.values()}
+        behind = {training: _epochs(ablation.out / training.folder) for training in left.values()}
         progress.epochs = finished + sum(behind.values())
-        running = [job for job in left.values() if (ablation.out / job.folder / CONFIG).is_file()]
-        progress.running = [str(job.folder.relative_to(RUNS)) for job in running]
+        running = [training for training in left.values() if (ablation.out / training.folder / CONFIG).is_file()]
+        progress.running = [str(training.folder.relative_to(RUNS)) for training in running]
         show(progress)
     progress.running = []
     progress.epochs = finished
@@ -243,7 +246,7 @@ def _epochs(run: Path) -> int:
 def _start_worker(parent: int, threads: int) -> None:
     """Prepare a worker process: its threads, and its end with its parent's (two must not write one folder)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    torch.set_num_threads(threads)
+    set_threads(threads)
 
     def follow() -> None:
         while os.getppid() == parent:
@@ -253,92 +256,37 @@ def _start_worker(parent: int, threads: int) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def train_one(tree: Mapping[str, Any], folder: str, coalitions: bool) -> None:
+def train_one(config: Config, out: Path, coalitions: bool) -> None:
     """Train one configuration, or go on with it, and write its predictions; the one of the test split comes last."""
-    out = Path(folder)
-    config = parse_config(tree)
     begun = (out / CONFIG).is_file()
     model = fit(config, out, resume=begun, overwrite=not begun).model
     prepared = prepare(config)
-    for split, name in (("val", VALIDATION), ("test", TEST)):
+    if coalitions:
+        _write_coalitions(model, prepared, out / COALITIONS)
+    for split, name in (("val", VALIDATION), ("test", PREDICTIONS)):
         examples = prepared.examples[split]
-        subsets = every_subset(len(model.branches)) if coalitions and split == "test" else None
-        assembler = CorpusAssembler(prepared.corpus, examples, model.spec)
-        if subsets is not None:
-            scores = score(TorchEngine(model, coalitions=subsets), assembler)
-            train = prepared.examples["train"].target
-            with atomic(out / COALITIONS) as path, path.open("wb") as file:
-                np.savez_compressed(
-                    file, subsets=subsets, probabilities=scores.coalitions, present=scores.present,
-                    prevalence=train.mean(axis=0),
-                )  # fmt: skip
         began = time.monotonic()
-        scores = score(TorchEngine(model), assembler)
+        scores = score(TorchEngine(model), CorpusAssembler(prepared.corpus, examples, model.spec))
         answers = answers_on(prepared.corpus, examples, model.card, scores.probabilities)
-        table = as_table(prepared.corpus, examples, answers)
+        table = as_table(prepared.corpus, examples, answers, model.card.thresholds)
         table.attrs["inference_ms"] = 1000 * (time.monotonic() - began) / max(len(examples), 1)
         with atomic(out / name) as path:
             table.to_parquet(path, index=False)
+
+
+def _write_coalitions(model: PrismModel, prepared: Prepared, file: Path) -> None:
+    """Write what the fused model says on the test split from every subset of its views alone."""
+    subsets = every_subset(len(model.branches))
+    inputs = CorpusAssembler(prepared.corpus, prepared.examples["test"], model.spec)
+    scores = score(TorchEngine(model, coalitions=subsets), inputs)
+    with atomic(file) as path, path.open("wb") as opened:
+        np.savez_compressed(
+            opened, subsets=subsets, probabilities=scores.coalitions, present=scores.present,
+            prevalence=prepared.examples["train"].target.mean(axis=0),
+        )  # fmt: skip
 
 
 def every_subset(views: int) -> NDArray[np.bool_]:
     """Return every non-empty subset of the views, bool (C, V), the smallest first and all views last."""
     rows = [subset for size in range(1, views + 1) for subset in combinations(range(views), size)]
     return np.array([[v in subset for v in range(views)] for subset in rows])
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """Models that answer together: probabilities averaged, thresholds (multi-label) from their validation; costs."""
-
-    members: int
-    parameters: int
-    training_seconds: float
-    inference_ms: float
-    validation: Answers
-    test: Answers
-    thresholds: Floats | None
-
-    def decide(self, probabilities: NDArray[np.float64]) -> Answers:
-        """Return other probabilities (N, K) on the test's items, decided by this ensemble's thresholds."""
-        return self.test.saying(probabilities, self.thresholds)
-
-
-def ensemble(runs: Sequence[Path]) -> Ensemble:
-    """Return the models of finished trainings as one ensemble."""
-    card = read_card(runs[0])
-    facts = [json.loads((run / RUN).read_text()) for run in runs]
-    tables = {name: [pd.read_parquet(run / name) for run in runs] for name in (VALIDATION, TEST)}
-    answers = {name: [Answers.from_table(t, card.kind, card.classes) for t in each] for name, each in tables.items()}
-    return together(
-        parameters=sum(fact["parameters"] for fact in facts),
-        training_seconds=sum(fact["training_seconds"] for fact in facts),
-        inference_ms=sum(table.attrs["inference_ms"] for table in tables[TEST]),
-        validation=answers[VALIDATION],
-        test=answers[TEST],
-    )
-
-
-def average(ensembles: Sequence[Ensemble]) -> Ensemble:
-    """Return the plain average of several ensembles' probabilities."""
-    return together(
-        parameters=sum(each.parameters for each in ensembles),
-        training_seconds=sum(each.training_seconds for each in ensembles),
-        inference_ms=sum(each.inference_ms for each in ensembles),
-        validation=[each.validation for each in ensembles],
-        test=[each.test for each in ensembles],
-    )
-
-
-def together(
-    *, parameters: int, training_seconds: float, inference_ms: float, validation: Sequence[Answers],
-    test: Sequence[Answers],
-) -> Ensemble:  # fmt: skip
-    """Return the ensemble of these answers, with thresholds from validation."""
-    validated = Answers.mean(validation)
-    multilabel = validated.kind == "multilabel"
-    thresholds = calibration.best_thresholds(validated.truth, validated.probabilities) if multilabel else None
-    tested = Answers.mean(test, thresholds)
-    return Ensemble(
-        len(test), parameters, training_seconds, inference_ms, validated.decide(thresholds), tested, thresholds
-    )

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from ecgprism.ecg.electrodes import EIGHT, POTENTIALS, TWELVE, swapped
 from ecgprism.ecg.leads import STANDARD_LEADS
-from ecgprism.ecg.noise import QRS_HALF_S, gain_for, mains, noise_power
-from ecgprism.ecg.recorded_noise import RecordedNoise, in_leads
+from ecgprism.ecg.noise import KINDS, QRS_HALF_S, gain_for, mains, noise_power
+from ecgprism.ecg.recorded_noise import RECORD, RecordedNoise, in_leads
 from ecgprism.ecg.resampling import resample
 from ecgprism.errors import EcgprismError, nearest
 
 DRAWS = 10  # of a noise until there is some
-KINDS = ("wander", "muscle", "motion")
 LEVELS_DB = (24.0, 18.0, 12.0, 6.0, 0.0, -6.0)
 MAINS_HZ, MAINS_DB, MAINS_RATE_HZ = (50.0, 60.0), (12.0, 0.0), 500.0
 GAINS = (0.5, 0.8, 1.25, 2.0)
@@ -94,7 +93,7 @@ def _noisy(
 
 def _humming(recorded: Recorded, hum_hz: float, level_db: float, seed: int) -> NDArray[np.float32]:
     """Return the recording as taken at 500 Hz with mains hum, then resampled as ingest does."""
-    rng = np.random.default_rng([seed, recorded.number, len(KINDS)])
+    rng = np.random.default_rng([seed, recorded.number, KINDS.index("mains")])
     fine = resample(recorded.signal, recorded.rate_hz, MAINS_RATE_HZ)
     peaks = np.round(recorded.r_peaks * MAINS_RATE_HZ / recorded.rate_hz).astype(np.int64)
     noise = mains(len(fine), fine.shape[1], MAINS_RATE_HZ, rng, hum_hz)
@@ -116,15 +115,25 @@ def _swapped(recorded: Recorded, pair: str) -> NDArray[np.float32]:
 
 
 def swap_leads(signal: NDArray[np.float32], leads: Sequence[str], pair: str) -> NDArray[np.float32]:
-    """Return standard leads (L, T) as recorded with two electrodes exchanged; without the leads it needs, unchanged."""
+    """Return standard leads (L, T) as recorded with two electrodes exchanged; without the leads it needs, unchanged.
+
+    A lead becomes another one, perhaps upside down, wherever the algebra says so: what one lead lacks (NaN) is lacking
+    in that one alone. Leads that take no part stay as they are.
+    """
     if not set(INDEPENDENT) <= set(leads):
         return signal
-    eight = signal[[leads.index(lead) for lead in INDEPENDENT]].astype(np.float64)
-    twelve = TWELVE @ (EIGHT @ swapped(POTENTIALS @ eight, (pair,)))
+    # each lead afterwards (12, 8), of I, II, V1..V6 before
+    made_of = TWELVE @ EIGHT @ swapped(POTENTIALS, (pair,))
+    held = [lead for lead in STANDARD_LEADS if lead in leads]
+    before = np.array([TWELVE[STANDARD_LEADS.index(lead)] for lead in held])
     out = signal.copy()
-    for row, lead in enumerate(leads):
-        if lead in STANDARD_LEADS:
-            out[row] = twelve[STANDARD_LEADS.index(lead)]
+    for lead in held:
+        wanted = made_of[STANDARD_LEADS.index(lead)]
+        if np.allclose(wanted, before[held.index(lead)]):
+            continue
+        same = [(sign, held[at]) for sign in (1, -1) for at in np.flatnonzero(np.isclose(before, sign * wanted).all(1))]
+        terms = same[:1] or [(wanted[k], INDEPENDENT[k]) for k in np.flatnonzero(np.abs(wanted) > 1e-9)]
+        out[leads.index(lead)] = sum(weight * signal[leads.index(source)] for weight, source in terms)
     return out
 
 
@@ -192,7 +201,7 @@ def _noise(setting: Setting) -> list[Condition]:
     noisy = partial(_noisy, recorded_noise=setting.recorded, seed=setting.seed)
     return [
         Condition("noise", kind, level, partial(noisy, kind=kind, level_db=level))
-        for kind in KINDS
+        for kind in RECORD
         for level in LEVELS_DB
     ]
 

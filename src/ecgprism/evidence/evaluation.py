@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from ecgprism.config import Config, read_config
 from ecgprism.corpus.inputs import CorpusAssembler
 from ecgprism.corpus.splits import SPLITS
 from ecgprism.corpus.store import Corpus, Examples
 from ecgprism.errors import EcgprismError
+from ecgprism.evidence.reports import EvaluationReport
+from ecgprism.evidence.run import Run, answers_on, as_table
 from ecgprism.files import atomic
-from ecgprism.interface.answers import Answers, decide
-from ecgprism.interface.card import Aggregate, Card
-from ecgprism.interface.scoring import score
-from ecgprism.metrics import intervals
+from ecgprism.interface.answers import TARGET, Answers
+from ecgprism.interface.card import Aggregate, Card, is_multiclass
+from ecgprism.interface.scoring import Engine, score
+from ecgprism.metrics import calibration, intervals
 from ecgprism.metrics import scores as metrics
-from ecgprism.model.engine import TorchEngine
-from ecgprism.model.prism import PrismModel
-from ecgprism.training.folder import CONFIG
+from ecgprism.metrics.intervals import Estimate
+from ecgprism.metrics.paired import Scores, essentials
+from ecgprism.metrics.scores import Floats
+from ecgprism.prediction.engines import engine_for
+from ecgprism.training.folder import METRICS, PREDICTIONS
 
-METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"
 PER_CLASS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "ppv")
 
 RULES = {
     "decision, multiclass": "the class of highest probability",
-    "decision, multilabel": "probability >= the class's threshold, which maximises its F1 on validation",
+    "decision, multilabel": "probability >= the class's threshold, which maximises its F1 on validation; 0.5 for "
+    "a class of fewer than 10 positives there",
     "fmax": "sample-centric (PTB-XL benchmark): maximum over 101 thresholds 0..1 of the harmonic mean of precision "
     "(over records with a prediction) and recall (over records with a label)",
     "ece": "15 bins of equal width; multiclass: of the top class's probability, multilabel: mean over classes; "
     "resampling adds noise to the bins, so its interval leans upwards and may lie above the value",
     "brier": "multiclass: summed over classes; multilabel: mean over classes",
     "interval": "95% percentile bootstrap over patients; a resample in which the quantity is undefined is skipped and "
-    "counted (`defined`), a macro value needs every class; `shaky`: over 5% of the resamples are undefined",
-    "cinc2017_f1": "mean F1 of N, A and O (the challenge's score)",
+    "counted (`defined`); a macro value needs every class; `shaky`: over 5% of the resamples are undefined",
+    "cinc2017_f1": "mean F1 of N, A and O (the challenge's score), for a task `rhythm` of these classes",
 }
 
 
@@ -49,14 +48,28 @@ RULES = {
 class Evaluation:
     """The report (what metrics.json holds), the predictions as a table, and where both were written."""
 
-    report: dict[str, Any]
+    report: EvaluationReport
     predictions: pd.DataFrame
     path: Path
 
     def value(self, name: str) -> tuple[float, float, float]:
         """Return value, low and high of a metric by name."""
-        entry = self.report["metrics"][name]
-        return entry["value"], entry["low"], entry["high"]
+        found = self.report.metrics[name]
+        return found.value, found.low, found.high
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a model is judged on: examples with its classes (K) as their target, and what became of the rest.
+
+    `other_classes` counts items with a class that the model does not know: left out when classes are exclusive, else
+    negatives. `unlabelled` are the model's classes that the corpus says nothing about.
+    """
+
+    task: str
+    examples: Examples
+    other_classes: dict[str, int]
+    unlabelled: tuple[str, ...]
 
 
 def evaluate(
@@ -75,187 +88,217 @@ def evaluate(
 
     Writes metrics.json and predictions.parquet into the run, or into `out` (required for another corpus, so that the
     run's own numbers stay). `first` takes only that many items (a dry run). Raises EcgprismError when the corpus has
-    other classes, leads or rate than the model, or when the run's own corpus has changed since training.
+    none of the model's classes, other leads or rate, or when the run's own corpus has changed since training.
     """
-    run = Path(run)
-    model = PrismModel.load(run)
-    config = read_config(run / CONFIG)
-    external = corpus is not None
-    given = Corpus(corpus) if isinstance(corpus, str | Path) else corpus
-    tested = given or trained_on(config)
-    own = tested.fingerprint == model.card.fingerprint
-    if not external and not own:
-        raise EcgprismError(
-            f"{tested.path}: has changed since {run} was trained; to test on it all the same, name it with --corpus"
-        )
+    opened = Run.open(run)
+    card, judged = opened.card, Corpus(corpus) if isinstance(corpus, str | Path) else corpus or opened.corpus
+    own = opened.trained_on(judged)
     split = split or ("test" if own else "all")
-    if split not in ("all", *SPLITS):
-        raise EcgprismError(f"split {split!r}: expected test, val, train or all")
-    if not own and out is None:
-        raise EcgprismError(f"{tested.path} is not the corpus of {run}: say where its results go with --out DIR")
-    notes = _fit_to(model, tested, own)
-    if own and split != "test":
-        notes.append(f"split {split} of the run's own corpus holds records that training or selection has seen")
-    if not own:
-        notes += _seen_in_training(config, model, tested)
-    examples = tested.select(_task(model, tested, own), SPLITS if split == "all" else (split,), model.task.classes)
-    examples = examples.first(first or len(examples))
+    _check(opened, judged, split, needs_out=not own and out is None, external=corpus is not None)
+    chosen = select(card, judged, SPLITS if split == "all" else (split,), own)
+    examples = chosen.examples.first(first or len(chosen.examples))
     if not len(examples):
-        raise EcgprismError(f"{tested.path}: no record of split {split} has a label of task {model.card.task_name}")
-    aggregate = aggregate or model.card.aggregate
-    assembler = CorpusAssembler(tested, examples, model.spec)
-    scores = score(TorchEngine(model), assembler, aggregate=aggregate, progress=progress)
-    answers = answers_on(tested, examples, model.card, scores.probabilities)
-    report = {
-        "run": str(run),
-        "corpus": str(tested.path),
-        "fingerprint": tested.fingerprint,
-        "external": not own,
-        "kind": model.task.kind,
-        "classes": list(model.task.classes),
-        "split": split,
-        **_counts(tested, examples, model),
-        "aggregate": aggregate,
-        "thresholds": model.card.thresholds,
-        "temperature": model.card.temperature,
-        "rules": RULES,
-        "notes": notes,
-        **measure(answers, resamples, seed),
-    }
-    predictions = as_table(tested, examples, answers)
-    folder = Path(out) if out is not None else run
+        raise EcgprismError(f"{judged.path}: no record of split {split} has a label of task {chosen.task}")
+    engine, aggregate = engine_for(opened.folder), aggregate or card.aggregate
+    thresholds, notes = thresholds_for(opened, engine, aggregate)
+    assembler = CorpusAssembler(judged, examples, card.spec)
+    scores = score(engine, assembler, aggregate=aggregate, progress=progress)
+    answers = answers_on(judged, examples, card, scores.probabilities, thresholds)
+    measured = measure(answers, opened.metric, resamples, seed, chosen.unlabelled)
+    patients = judged.records["patient_id"].iloc[np.unique(examples.record)]
+    report = EvaluationReport(
+        run=str(run), corpus=str(judged.path), fingerprint=judged.fingerprint, external=not own, kind=card.kind,
+        classes=card.classes, task=chosen.task, metric=opened.metric, split=split, items=len(examples),
+        records=len(np.unique(examples.record)), patients=len(np.unique(examples.cluster)),
+        unknown_patients=int(patients.isna().sum()), left_out=examples.left_out, other_classes=chosen.other_classes,
+        unlabelled=chosen.unlabelled, positives=_positives(card, examples),
+        aggregate=aggregate, thresholds=thresholds, temperature=card.temperature, rules=RULES,
+        notes=[*_notes(opened, judged, chosen, split, own), *notes], resamples=resamples, metrics=measured.metrics,
+        per_class=measured.per_class, confusion=_confusion(answers),
+    )  # fmt: skip
+    predictions = as_table(judged, examples, answers, thresholds)
+    predictions = predictions.drop(columns=[TARGET + name for name in chosen.unlabelled])
+    folder = Path(out) if out is not None else opened.folder
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / PREDICTIONS) as path:
         predictions.to_parquet(path, index=False)
-    with atomic(folder / METRICS) as path:
-        path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    report.write(folder / METRICS)
     return Evaluation(report, predictions, folder)
 
 
-def measure(answers: Answers, resamples: int, seed: int) -> dict[str, Any]:
-    """Return every metric with its interval, global ones and by class, and the confusion matrix (multi-class)."""
-    target, kind, classes = answers.truth, answers.kind, answers.classes
-    probabilities, decided = answers.probabilities, answers.decided
+def _check(run: Run, corpus: Corpus, split: str, *, needs_out: bool, external: bool) -> None:
+    """Raise EcgprismError when a run cannot be judged on a corpus."""
+    if not external and not run.trained_on(corpus):
+        raise EcgprismError(
+            f"{corpus.path}: has changed since {run.folder} was trained; to test on it all the same, name it with "
+            "--corpus"
+        )
+    if split not in ("all", *SPLITS):
+        raise EcgprismError(f"split {split!r}: expected test, val, train or all")
+    if needs_out:
+        raise EcgprismError(f"{corpus.path} is not the corpus of {run.folder}: say where its results go with --out DIR")
+    spec = run.card.spec
+    if corpus.rate_hz != spec.rate_hz:
+        raise EcgprismError(
+            f"{corpus.path}: {corpus.rate_hz:g} Hz, the model takes {spec.rate_hz:g} Hz; "
+            f"ingest again with --rate {spec.rate_hz:g}"
+        )
+    if not set(spec.leads) & set(corpus.leads):
+        raise EcgprismError(f"{corpus.path}: has none of the model's leads {', '.join(spec.leads)}")
 
-    def statistic(weights: NDArray[np.floating[Any]] | None) -> Mapping[str, NDArray[np.floating[Any]]]:
-        out = metrics.essentials(target, probabilities, decided, classes, weights)
-        counted = metrics.rates(target, decided, weights)
-        more = {
-            "auprc": metrics.auprc(target, probabilities, weights),
-            **{name: getattr(counted, name) for name in PER_CLASS[3:]},
-        }
-        out |= {f"macro_{name}": metrics.macro(values) for name, values in more.items()}
-        return {
-            **out,
-            **more,
+
+def select(card: Card, corpus: Corpus, splits: Sequence[str], own: bool) -> Selection:
+    """Return what a model is judged on in some splits of a corpus, whose classes may be more or fewer than its own.
+
+    Raises EcgprismError when the corpus has none of them, or several of exclusive ones at one item.
+    """
+    name = _task(card, corpus, own)
+    theirs = corpus.tasks[name].classes
+    whole = corpus.select(name, splits)
+    target = np.zeros((len(whole), len(card.classes)), dtype=bool)
+    for k, label in enumerate(card.classes):
+        if label in theirs:
+            target[:, k] = whole.target[:, theirs.index(label)]
+    others = {label: int(whole.target[:, k].sum()) for k, label in enumerate(theirs) if label not in card.classes}
+    rows = np.arange(len(whole))
+    if is_multiclass(card.kind):
+        rows = np.flatnonzero(target.any(axis=1))
+        if (target.sum(axis=1) > 1).any():
+            raise EcgprismError(f"{corpus.path}: items with several classes of task {name}, which the model excludes")
+    return Selection(
+        name,
+        replace(whole.at(rows), target=target[rows]),
+        {label: count for label, count in others.items() if count},
+        tuple(label for label in card.classes if label not in theirs),
+    )
+
+
+def _task(card: Card, corpus: Corpus, own: bool) -> str:
+    """Return the corpus's task with the model's classes: of its name, or with the fewest others; else with the most."""
+    if own and card.task_name in corpus.tasks:
+        return card.task_name
+    wanted = set(card.classes)
+
+    def fitness(name: str) -> tuple[int, bool, int]:
+        shared = wanted & set(corpus.tasks[name].classes)
+        return len(shared), name == card.task_name, -len(corpus.tasks[name].classes)
+
+    best = max(corpus.tasks, key=fitness)
+    if not fitness(best)[0]:
+        raise EcgprismError(
+            f"{corpus.path}: no task with one of the model's classes {', '.join(card.classes)}; its task {best} has "
+            f"{', '.join(corpus.tasks[best].classes)}"
+        )
+    return best
+
+
+def thresholds_for(run: Run, engine: Engine, aggregate: Aggregate) -> tuple[tuple[float, ...] | None, list[str]]:
+    """Return the thresholds of answers aggregated in a way, and what to say of them.
+
+    The card's are of its own way. For another one they are chosen on the run's validation; 0.5 when that is gone.
+    """
+    card = run.card
+    if card.thresholds is None or aggregate == card.aggregate:
+        return card.thresholds, []
+    try:
+        at_hand = run.trained_on(run.corpus)
+    except EcgprismError:
+        at_hand = False
+    if not at_hand:
+        half = (calibration.NO_CHOICE,) * len(card.classes)
+        return half, [f"thresholds are 0.5: the validation data to choose those of aggregate {aggregate} on are gone"]
+    examples = run.examples("val")
+    scores = score(engine, CorpusAssembler(run.corpus, examples, card.spec), aggregate=aggregate)
+    chosen = calibration.best_thresholds(examples.target, scores.probabilities)
+    notes = [f"thresholds chosen anew on validation, for aggregate {aggregate}"]
+    enough = calibration.enough_positives(examples.target)
+    few = [name for name, each in zip(card.classes, enough, strict=True) if not each]
+    if few:
+        notes.append(f"thresholds of {', '.join(few)} are 0.5: fewer than {calibration.LEAST_POSITIVES} positives")
+    return tuple(chosen.tolist()), notes
+
+
+def measure(
+    answers: Answers, metric: str, resamples: int, seed: int, unlabelled: Sequence[str] = ()
+) -> Scores[Estimate]:
+    """Return every metric with its interval, global ones and by class; undefined where labels are not known."""
+    target, kind, probabilities, decided = answers.truth, answers.kind, answers.probabilities, answers.decided
+    lacking = np.array([name in unlabelled for name in answers.classes])
+
+    def statistic(weights: Floats | None) -> dict[str, Floats]:
+        found = essentials(answers, metric, weights)
+        rates = metrics.rates(target, decided, weights)
+        more = {"auprc": metrics.auprc(target, probabilities, weights)}
+        more |= {name: getattr(rates, name) for name in PER_CLASS[3:]}
+        found |= more | {f"macro_{name}": metrics.macro(values) for name, values in more.items()}
+        found |= {
             "fmax": metrics.fmax(target, probabilities, weights),
             "brier": metrics.brier(target, probabilities, weights, kind=kind),
             "ece": metrics.ece(target, probabilities, weights, kind=kind),
         }
+        return {name: _known(name, values) for name, values in found.items()} if lacking.any() else found
 
-    found = intervals.bootstrap(statistic, answers.patients, resamples, seed)
-    report: dict[str, Any] = {
-        "resamples": resamples,
-        "metrics": {name: _plain(each.as_dict()) for name, each in found.items() if name not in PER_CLASS},
-        "per_class": {
-            label: {name: _plain(found[name][k].as_dict()) for name in PER_CLASS} for k, label in enumerate(classes)
+    def _known(name: str, values: Floats) -> Floats:
+        """Exclusive classes are known to be absent, so that what is counted over items stays; the rest does not."""
+        if name in PER_CLASS:
+            return np.where(lacking, np.nan, values)
+        over_items = is_multiclass(kind) and name in ("accuracy", "brier", "ece", "fmax")
+        return values if over_items else np.full_like(values, np.nan)
+
+    drawn = intervals.bootstrap(statistic, answers.patients, resamples, seed)
+    return Scores(
+        metrics={name: each.estimate() for name, each in drawn.items() if name not in PER_CLASS},
+        per_class={
+            label: {name: drawn[name][k].estimate() for name in PER_CLASS} for k, label in enumerate(answers.classes)
         },
-    }
-    if kind == "multiclass":
-        report["confusion"] = metrics.confusion_matrix(target, decided).tolist()
-    return report
+    )
 
 
-def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entry with None for what is undefined: JSON has no NaN."""
-    return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in entry.items()}
+def _positives(card: Card, examples: Examples) -> dict[str, int]:
+    return dict(zip(card.classes, examples.target.sum(axis=0).tolist(), strict=True))
 
 
-def _task(model: PrismModel, corpus: Corpus, own: bool) -> str:
-    """Return the corpus's task with the model's classes."""
-    wanted = set(model.task.classes)
-    same = [name for name, task in corpus.tasks.items() if set(task.classes) == wanted]
-    if model.card.task_name in same or (own and model.card.task_name in corpus.tasks):
-        return model.card.task_name
-    if not same:
-        name, task = next(iter(corpus.tasks.items()))
-        extra = sorted(set(task.classes) - wanted) or ["none"]
-        lack = sorted(wanted - set(task.classes)) or ["none"]
-        raise EcgprismError(
-            f"{corpus.path}: no task with the model's classes {', '.join(model.task.classes)}; its task {name} lacks "
-            f"{', '.join(lack)} and has besides {', '.join(extra)}"
+def _confusion(answers: Answers) -> list[list[int]] | None:
+    """Return the counts (K, K) by true and decided class, where classes are exclusive."""
+    if not is_multiclass(answers.kind):
+        return None
+    counts: list[list[int]] = metrics.confusion_matrix(answers.truth, answers.decided).tolist()
+    return counts
+
+
+def _notes(run: Run, corpus: Corpus, chosen: Selection, split: str, own: bool) -> list[str]:
+    """Return what the reader of the numbers should know."""
+    notes = []
+    missing = [lead for lead in run.card.leads if lead not in corpus.leads]
+    if missing:
+        notes.append(f"leads not in this corpus, masked: {', '.join(missing)}")
+    if chosen.other_classes:
+        counted = ", ".join(f"{label} {count}" for label, count in chosen.other_classes.items())
+        fate = "left out" if is_multiclass(run.card.kind) else "negatives unless they have one of the model's too"
+        notes.append(f"items with classes that the model does not know ({counted}): {fate}")
+    if chosen.unlabelled:
+        notes.append(
+            f"task {chosen.task} has no labels of {', '.join(chosen.unlabelled)}: without metrics, as are all means "
+            "over classes"
         )
-    return same[0]
+    unknown = run.card.spec.metadata.unknown(corpus.metadata_of(chosen.examples))
+    notes += [
+        f"metadata {column}: the model does not know {', '.join(values[:5])}{', ...' if len(values) > 5 else ''}: "
+        "counted as missing"
+        for column, values in unknown.items()
+    ]
+    if own and split != "test":
+        notes.append(f"split {split} of the run's own corpus holds records that training or selection has seen")
+    return notes if own else [*notes, *_seen_in_training(run, corpus)]
 
 
-def _fit_to(model: PrismModel, corpus: Corpus, own: bool) -> list[str]:
-    """Check task, rate and leads; return notes on leads that the corpus does not have."""
-    _task(model, corpus, own)
-    if corpus.rate_hz != model.spec.rate_hz:
-        raise EcgprismError(
-            f"{corpus.path}: {corpus.rate_hz:g} Hz, the model takes {model.spec.rate_hz:g} Hz; "
-            f"ingest again with --rate {model.spec.rate_hz:g}"
-        )
-    missing = [lead for lead in model.spec.leads if lead not in corpus.leads]
-    if len(missing) == len(model.spec.leads):
-        raise EcgprismError(f"{corpus.path}: has none of the model's leads {', '.join(model.spec.leads)}")
-    return [f"leads not in this corpus, masked: {', '.join(missing)}"] if missing else []
-
-
-def trained_on(config: Config) -> Corpus:
-    """Return the corpus of a run, with the splits that it was trained on."""
-    corpus = Corpus(config.corpus)
-    return corpus if config.fold is None else corpus.folded(corpus.task(config.task)[0], config.fold)
-
-
-def _seen_in_training(own: Config, model: PrismModel, corpus: Corpus) -> list[str]:
+def _seen_in_training(run: Run, corpus: Corpus) -> list[str]:
     """Return a note when waveforms of the run's own corpus stand in the other one."""
     try:
-        trained = trained_on(own)
+        trained = run.corpus
     except EcgprismError:
         return ["the run's own corpus is gone: overlap with it was not checked"]
-    if trained.fingerprint != model.card.fingerprint:
+    if not run.trained_on(trained):
         return ["the run's own corpus has changed: overlap with it was not checked"]
     shared = set(trained.records["waveform"]) & set(corpus.records["waveform"])
     return [f"{len(shared)} waveforms stand in the run's own corpus as well"] if shared else []
-
-
-def _counts(corpus: Corpus, examples: Examples, model: PrismModel) -> dict[str, Any]:
-    patients = corpus.records["patient_id"].iloc[np.unique(examples.record)]
-    return {
-        "items": len(examples),
-        "records": len(np.unique(examples.record)),
-        "patients": len(np.unique(examples.cluster)),
-        "unknown_patients": int(patients.isna().sum()),
-        "left_out": examples.left_out,
-        "positives": dict(zip(model.task.classes, examples.target.sum(axis=0).tolist(), strict=True)),
-    }
-
-
-def answers_on(corpus: Corpus, examples: Examples, card: Card, probabilities: NDArray[np.float64]) -> Answers:
-    """Return a model's answers on examples of a corpus, decided by its own thresholds."""
-    names = corpus.records["record_id"].to_numpy()[examples.record]
-    return Answers(
-        card.kind,
-        card.classes,
-        tuple(zip(map(str, names), examples.start.tolist(), strict=True)),
-        probabilities,
-        decide(probabilities, card.kind, card.thresholds),
-        examples.cluster,
-        examples.target,
-    )
-
-
-def as_table(corpus: Corpus, examples: Examples, answers: Answers) -> pd.DataFrame:
-    """Return one row per item: record, patient, cluster of patients, split, target and probability by class."""
-    records = corpus.records.iloc[examples.record]
-    return pd.DataFrame(
-        {
-            "record_id": records["record_id"].to_numpy(),
-            "patient_id": records["patient_id"].to_numpy(),
-            "cluster": examples.cluster,
-            "split": records["split"].to_numpy(),
-            "start": examples.start,
-            **answers.columns(),
-        }
-    )

@@ -1,19 +1,17 @@
 """The ledger: what every view of a model is worth, with intervals, against controls of the same size.
 
-Axis legend: N items (pooled over folds), K classes, R resamples, C coalitions, V views. All intervals of one ledger
-come from the same resamples of patients, so every difference is paired. The models are taken as they were trained: what
-another training of the same configuration would give shows in seeds and folds, not in the interval.
+Axis legend: N items (pooled over folds), K classes, C coalitions, V views. All intervals of one ledger come from the
+same resamples of patients, so every difference is paired. The models are taken as they were trained: what another
+training of the same configuration would give shows in seeds and folds, not in the interval.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -22,17 +20,19 @@ from numpy.typing import NDArray
 from ecgprism.config import Config
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
-from ecgprism.evidence.ablation import COALITIONS, Ablation, AblationProgress, Ensemble, Job, average, planned, run_all
-from ecgprism.files import atomic
+from ecgprism.evidence import verdicts
+from ecgprism.evidence.ablation import COALITIONS, RUNS, Ablation, AblationProgress, plan, train_all
+from ecgprism.evidence.ensembles import Ensemble, average
+from ecgprism.evidence.reports import Costs, LedgerReport, ModelReport, Support, Worth
+from ecgprism.evidence.verdicts import RULE
+from ecgprism.files import LOCK, atomic, locked
 from ecgprism.interface.answers import Answers
-from ecgprism.metrics import intervals
-from ecgprism.metrics import scores as metrics
-from ecgprism.metrics.scores import Floats
+from ecgprism.metrics.paired import AUROC, Contrast, Pair, Paired, minus, paired
 
 LEDGER, PLAN = "ledger.json", "ablation.yaml"
 FUSED, BEST, CONTROL, AVERAGE = "fused", "best single", "control", "average of singles"
-ALONE, WITHOUT, HIDDEN = "{} alone", "without {}", "{} hidden"
-EMPTY = "nothing"
+ALONE, WITHOUT, HIDDEN, SHAPLEY = "{} alone", "without {}", "{} hidden", "shapley"
+EMPTY, COALITION = "nothing", "views {}"
 
 RULES = {
     "costs": "members, parameters and training seconds of a side, inference milliseconds an item; means over folds",
@@ -45,7 +45,9 @@ RULES = {
     "shapley": "exact over all coalitions of views of the fused model under presence masks; the empty coalition, and a "
     "record that has none of a coalition's views, answers with the frequencies of the classes in training",
     "interval": "95% percentile bootstrap over patients, paired: the same resamples for every model; `p` two-sided",
-    "decision": "multi-class: highest probability; multi-label: thresholds of each side from validation (of each fold)",
+    "verdict": RULE,
+    "decision": "multi-class: highest probability; multi-label: thresholds of each side from validation (of each "
+    "fold), 0.5 for a class of fewer than 10 positives there",
 }
 
 
@@ -53,13 +55,13 @@ RULES = {
 class Ledger:
     """What ledger.json holds, and the folder that it lies in."""
 
-    report: dict[str, Any]
+    report: LedgerReport
     path: Path
 
     @property
     def verdict(self) -> str:
         """One sentence: whether fusion pays."""
-        return str(self.report["verdict"])
+        return self.report.verdict
 
 
 def ablate(
@@ -78,117 +80,104 @@ def ablate(
 
     `folds` (0: the corpus's own split) cross-validates by patient and judges the pooled out-of-fold predictions. The
     same call goes on after any kill; `workers` trainings run at a time, and their number changes no bit of the result.
-    Raises EcgprismError when `out` holds another ablation.
+    Raises EcgprismError when `out` holds another ablation, or when another process is at work in it.
     """
     out = Path(out)
-    ablation = planned(config, out, seeds, folds)
-    _claim(ablation, overwrite, threads)
-    best = run_all(ablation, workers, threads, show)
-    report = account(ablation, best, resamples)
-    report |= {"threads": threads}
-    with atomic(out / LEDGER) as path:
-        path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    ablation = plan(config, out, seeds, folds)
+    held = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
+    if held and PLAN not in held:
+        raise EcgprismError(f"{out}: is not empty and no ablation; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out, "ablation"):
+        _claim(ablation, overwrite, threads)
+        best = train_all(ablation, workers, threads, show)
+        report = account(ablation, best, resamples, threads)
+        report.write(out / LEDGER)
     return Ledger(report, out)
 
 
 def _claim(ablation: Ablation, overwrite: bool, threads: int) -> None:
-    """Write down what the folder is for. Raises EcgprismError when it is for something else."""
+    """Write down what the folder, which the caller holds, is for. Raises EcgprismError for another ablation."""
     out = ablation.out
-    plan = {
+    now = {
         "seeds": ablation.seeds,
         "folds": ablation.folds,
         "threads": threads,
         "fingerprint": Corpus(ablation.config.corpus).fingerprint,
         "config": ablation.config.plain(),
     }
-    if out.exists() and any(out.iterdir()):
-        if not (out / PLAN).is_file():
-            raise EcgprismError(f"{out}: is not empty and no ablation; choose another --out")
+    if (out / PLAN).is_file():
         before = yaml.safe_load((out / PLAN).read_text())
-        changed = [key for key in plan if before.get(key) != plan[key]]
+        changed = [key for key in now if before.get(key) != now[key]]
         if not changed:
             return
         if not overwrite:
             key = changed[0]
-            shown = f"{before.get(key)}, now {plan[key]}" if isinstance(plan[key], int) else "other content"
+            shown = f"{before.get(key)}, now {now[key]}" if isinstance(now[key], int) else "other content"
             raise EcgprismError(f"{out}: was begun with {key}: {shown}; choose another --out, or --overwrite it")
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
+        (out / LEDGER).unlink(missing_ok=True)
+        shutil.rmtree(out / RUNS, ignore_errors=True)
     with atomic(out / PLAN) as path:
-        path.write_text(yaml.safe_dump(plan, sort_keys=False))
+        path.write_text(yaml.safe_dump(now, sort_keys=False))
 
 
-def account(ablation: Ablation, best: Mapping[int, str], resamples: int = 1000) -> dict[str, Any]:
-    """Return the ledger of finished trainings as plain data."""
+def account(ablation: Ablation, best: Mapping[int, str], resamples: int = 1000, threads: int = 1) -> LedgerReport:
+    """Return the ledger of finished trainings."""
     answers, costs = _pooled(ablation, best)
     coalitions = _coalitions(ablation)
     for v, view in enumerate(ablation.full):
-        others = tuple(w for w in range(len(ablation.full)) if w != v)
-        answers[HIDDEN.format(view)] = coalitions[others]
-    fused = answers[FUSED]
-    target, cluster, kind, classes = fused.truth, fused.patients, fused.kind, fused.classes
-    pairs = _pairs(ablation)
-    named = list(coalitions.items())
-    weights_of = shapley_weights(len(ablation.full))
-
-    def statistic(weights: Floats | None) -> dict[str, Floats]:
-        found = {
-            name: metrics.essentials(target, model.probabilities, model.decided, classes, weights)
-            for name, model in answers.items()
-        }
-        out = {f"{name}|{key}": value for name, values in found.items() for key, value in values.items()}
-        for a, b in pairs:
-            out |= {f"{a} - {b}|{key}": found[a][key] - found[b][key] for key in found[a]}
-        worth = [metrics.essentials(target, model.probabilities, model.decided, classes, weights) for _, model in named]
-        for key in worth[0]:
-            values = np.stack([each[key] for each in worth], axis=-1)
-            out[f"coalitions|{key}"] = values
-            for v, view in enumerate(ablation.full):
-                out[f"shapley {view}|{key}"] = values @ np.array([weights_of[subset][v] for subset, _ in named])
-        return out
-
-    drawn = intervals.bootstrap(statistic, cluster, resamples)
-
-    def entries(prefix: str) -> dict[str, Any]:
-        keys = {name.partition("|")[2]: name for name in drawn if name.startswith(f"{prefix}|")}
-        overall = {key: intervals.plain(drawn[name]) for key, name in keys.items() if key not in ("auroc", "f1")}
-        by_class = {
-            label: {key: intervals.plain(drawn[keys[key]][k]) for key in ("auroc", "f1")}
-            for k, label in enumerate(classes)
-        }
-        return {"metrics": overall, "per_class": by_class}
-
-    primary = metrics.primary(classes)
-    report: dict[str, Any] = {
-        "corpus": str(ablation.config.corpus),
-        "fingerprint": Corpus(ablation.config.corpus).fingerprint,
-        "kind": kind,
-        "classes": list(classes),
-        "metric": primary,
-        "views": list(ablation.full),
-        "fusion": ablation.config.fusion.plain(),
-        "seeds": ablation.seeds,
-        "folds": ablation.folds,
-        "items": len(target),
-        "patients": len(np.unique(cluster)),
-        "positives": dict(zip(classes, target.sum(axis=0).tolist(), strict=True)),
-        "resamples": resamples,
-        "best_single": {str(fold): view for fold, view in best.items()},
-        "rules": RULES,
-        "notes": _notes(ablation.config),
-        "models": {name: {**entries(name), **costs.get(name, {})} for name in answers},
-        "differences": {f"{a} - {b}": entries(f"{a} - {b}") for a, b in pairs},
-        "shapley": {view: entries(f"shapley {view}")["metrics"] for view in ablation.full},
-        "coalitions": {
-            _named(ablation, subset): {
-                key: intervals.plain(drawn[f"coalitions|{key}"][c]) for key in (primary, "macro_auroc")
-            }
-            for c, (subset, _) in enumerate(named)
+        answers[HIDDEN.format(view)] = coalitions[tuple(w for w in range(len(ablation.full)) if w != v)]
+    subsets = {COALITION.format(_named(ablation, subset)): subset for subset in coalitions}
+    together = answers | {name: coalitions[subset] for name, subset in subsets.items()}
+    found = paired(together, _contrasts(ablation, subsets), ablation.metric, resamples)
+    fused, config = answers[FUSED], ablation.config
+    support = Support.count(fused)
+    shapley = {view: found.contrasts[SHAPLEY, view].metrics for view in ablation.full}
+    return LedgerReport(
+        corpus=str(config.corpus), fingerprint=Corpus(config.corpus).fingerprint, kind=fused.kind,
+        classes=fused.classes, metric=ablation.metric, views=ablation.full, fusion=config.fusion.plain(),
+        seeds=ablation.seeds, folds=ablation.folds, threads=threads, items=len(fused), patients=support.patients,
+        positives=dict(zip(fused.classes, fused.truth.sum(axis=0).tolist(), strict=True)), support=support,
+        resamples=resamples, best_single={str(fold): view for fold, view in best.items()}, rules=RULES,
+        notes=_notes(config),
+        models={
+            name: ModelReport(**dict(found.models[name]), **dict(costs.get(name, Costs()))) for name in answers
         },
+        differences={" - ".join(pair): found.contrasts[pair] for pair in _pairs(ablation)},
+        shapley=shapley,
+        coalitions={
+            name.removeprefix(COALITION.format("")): {
+                key: found.models[name].metrics[key] for key in (ablation.metric, AUROC)
+            }
+            for name in subsets
+        },
+        worth={view: _worth(ablation.metric, view, found, support) for view in ablation.full},
+        verdict=verdicts.of_fusion(
+            ablation.metric, found.models[FUSED].metrics[ablation.metric],
+            found.contrasts[FUSED, BEST].metrics[ablation.metric],
+            found.contrasts[FUSED, CONTROL].metrics[ablation.metric], support,
+        ),
+    )  # fmt: skip
+
+
+def _worth(metric: str, view: str, found: Paired, support: Support) -> Worth:
+    """Return what one view is worth."""
+    lost = found.contrasts[FUSED, WITHOUT.format(view)].metrics[metric]
+    return Worth(
+        alone=found.models[ALONE.format(view)].metrics[metric],
+        fused_minus_without=lost,
+        shapley=found.contrasts[SHAPLEY, view].metrics[metric],
+        sentence=verdicts.of_view(view, metric, lost, support),
+    )
+
+
+def _contrasts(ablation: Ablation, subsets: Mapping[str, tuple[int, ...]]) -> dict[Pair, Contrast]:
+    """Return the paired differences and the Shapley values; `subsets` are coalitions by the name of their answers."""
+    weights = shapley_weights(len(ablation.full))
+    return {pair: minus(*pair) for pair in _pairs(ablation)} | {
+        (SHAPLEY, view): {name: float(weights[subset][v]) for name, subset in subsets.items()}
+        for v, view in enumerate(ablation.full)
     }
-    report["worth"] = {view: worth_of(report, view) for view in ablation.full}
-    report["verdict"] = verdict(report)
-    return report
 
 
 def _notes(config: Config) -> list[str]:
@@ -198,7 +187,7 @@ def _notes(config: Config) -> list[str]:
     return ["training hid no view (view_dropout and coalitions are 0): values under masks are of an untrained case"]
 
 
-def _pairs(ablation: Ablation) -> list[tuple[str, str]]:
+def _pairs(ablation: Ablation) -> list[Pair]:
     """Return the differences that the ledger judges."""
     pairs = [(FUSED, BEST), (FUSED, CONTROL), (FUSED, AVERAGE)]
     for view in ablation.full:
@@ -206,39 +195,41 @@ def _pairs(ablation: Ablation) -> list[tuple[str, str]]:
     return pairs
 
 
-def _pooled(ablation: Ablation, best: Mapping[int, str]) -> tuple[dict[str, Answers], dict[str, dict[str, float]]]:
+def _pooled(ablation: Ablation, best: Mapping[int, str]) -> tuple[dict[str, Answers], dict[str, Costs]]:
     """Return every model's answers, and what it costs, pooled over the folds."""
     ensembles: dict[str, list[Ensemble]] = {}
     for fold in ablation.parts:
-        alone = {view: ablation.side((view,), fold) for view in ablation.full}
-        of_fold = {FUSED: ablation.side(ablation.full, fold)}
+        alone = {view: ablation.ensemble((view,), fold) for view in ablation.full}
+        of_fold = {FUSED: ablation.ensemble(ablation.full, fold)}
         of_fold |= {ALONE.format(view): each for view, each in alone.items()}
-        of_fold |= {WITHOUT.format(view): ablation.side(rest, fold) for view, rest in ablation.without.items()}
+        of_fold |= {WITHOUT.format(view): ablation.ensemble(rest, fold) for view, rest in ablation.without.items()}
         of_fold[BEST] = alone[best[fold]]
-        of_fold[CONTROL] = ablation.side((best[fold],), fold, ablation.control_seeds(best[fold]))
+        of_fold[CONTROL] = ablation.ensemble((best[fold],), fold, ablation.control_seeds(best[fold]))
         of_fold[AVERAGE] = average(list(alone.values()))
         for name, each in of_fold.items():
             assert each.test.item == of_fold[FUSED].test.item
             ensembles.setdefault(name, []).append(each)
     answers = {name: Answers.pooled([each.test for each in parts]) for name, parts in ensembles.items()}
-    costs = {
-        name: {
-            "members": round(float(np.mean([each.members for each in parts])), 1),
-            "parameters": round(float(np.mean([each.parameters for each in parts]))),
-            "training_seconds": round(float(np.mean([each.training_seconds for each in parts])), 1),
-            "inference_ms": round(float(np.mean([each.inference_ms for each in parts])), 3),
-        }
-        for name, parts in ensembles.items()
-    }
-    return answers, costs
+    return answers, {name: _costs(parts) for name, parts in ensembles.items()}
+
+
+def _costs(parts: Sequence[Ensemble]) -> Costs:
+    """Return what a side costs, the mean over folds."""
+    return Costs(
+        members=round(float(np.mean([each.members for each in parts])), 1),
+        parameters=round(float(np.mean([each.parameters for each in parts]))),
+        training_seconds=round(float(np.mean([each.training_seconds for each in parts])), 1),
+        inference_ms=round(float(np.mean([each.inference_ms for each in parts])), 3),
+    )
 
 
 def _coalitions(ablation: Ablation) -> dict[tuple[int, ...], Answers]:
     """Return the fused model's answers of every coalition of views, the empty one first, pooled over the folds."""
     parts: dict[tuple[int, ...], list[Answers]] = {}
     for fold in ablation.parts:
-        fused = ablation.side(ablation.full, fold)
-        files = [np.load(ablation.out / Job(ablation.full, fold, s).folder / COALITIONS) for s in range(ablation.seeds)]
+        fused = ablation.ensemble(ablation.full, fold)
+        runs = [ablation.out / each.folder for each in ablation.trainings([ablation.full]) if each.fold == fold]
+        files = [np.load(run / COALITIONS) for run in runs]
         probabilities = np.mean([file["probabilities"] for file in files], axis=0)
         present, prevalence = files[0]["present"], files[0]["prevalence"]
         found: dict[tuple[int, ...], NDArray[np.float64]] = {(): np.tile(prevalence, (len(present), 1))}
@@ -269,62 +260,3 @@ def shapley_weights(players: int) -> dict[tuple[int, ...], NDArray[np.float64]]:
         stayed_out = math.factorial(size) * math.factorial(max(players - size - 1, 0)) / total
         weights[subset] = np.array([joined if v in subset else -stayed_out for v in range(players)])
     return weights
-
-
-def worth_of(report: Mapping[str, Any], view: str) -> dict[str, Any]:
-    """Return what one view is worth: alone, to the whole (trained without it), its Shapley value; in a sentence too."""
-    metric = report["metric"]
-    lost = report["differences"][f"{FUSED} - {WITHOUT.format(view)}"]["metrics"][metric]
-    share = report["shapley"][view][metric]
-    if sign(lost) > 0:
-        said = f"{view} carries what no other view has: trained without it, {metric} is lower by {in_words(lost)}"
-    elif sign(lost) < 0:
-        said = f"{view} harms: trained without it, {metric} is higher ({in_words(lost)} with it)"
-    else:
-        said = f"{view} is not needed as far as this data can show: with it, {metric} differs by {in_words(lost)}"
-    return {
-        "alone": report["models"][ALONE.format(view)]["metrics"][metric],
-        "fused_minus_without": lost,
-        "shapley": share,
-        "sentence": said,
-    }
-
-
-def verdict(report: Mapping[str, Any]) -> str:
-    """Return one sentence: fusion pays only if it beats the best single view and the control beyond their intervals."""
-    metric = report["metric"]
-    fused = report["models"][FUSED]["metrics"][metric]["value"]
-    against = {name: report["differences"][f"{FUSED} - {name}"]["metrics"][metric] for name in (BEST, CONTROL)}
-    shown = (
-        f"{metric} {_number(fused)}, {in_words(against[BEST])} against the best single view, "
-        f"{in_words(against[CONTROL])} against an ensemble of it of at least the same size"
-    )
-    signs = [sign(difference) for difference in against.values()]
-    if all(s > 0 for s in signs):
-        return f"Yes, fusion pays: {shown}."
-    if all(s < 0 for s in signs):
-        return f"No, fusion loses: {shown}."
-    if signs[0] > 0:
-        return f"No gain beyond size: {shown}; more seeds of one view do as well."
-    if any(s < 0 for s in signs):
-        return f"No gain, and less than the control: {shown}."
-    return f"No gain can be shown: {shown}; an interval contains zero."
-
-
-def sign(difference: Mapping[str, Any]) -> int:
-    """Return 1 or -1 when the interval lies above or below zero, 0 when it contains zero or is undefined."""
-    low, high = difference["low"], difference["high"]
-    if low is None or high is None:
-        return 0
-    return int(low > 0) - int(high < 0)
-
-
-def in_words(difference: Mapping[str, Any]) -> str:
-    """Return a difference with its interval in words."""
-    if difference["low"] is None:
-        return "an undefined amount"
-    return f"{difference['value']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"

@@ -5,7 +5,6 @@ Axis legend: N items of the test, K classes.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,34 +14,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgprism.config import read_config
 from ecgprism.corpus.store import Corpus, Examples
 from ecgprism.ecg.qrs import find_r_peaks
-from ecgprism.ecg.recorded_noise import RecordedNoise
+from ecgprism.ecg.recorded_noise import RECORD, RecordedNoise
 from ecgprism.errors import EcgprismError
-from ecgprism.evidence.disturbance import FAMILIES, KINDS, Condition, Recorded, Setting, conditions
-from ecgprism.evidence.evaluation import answers_on, trained_on
-from ecgprism.files import atomic
+from ecgprism.evidence.disturbance import FAMILIES, Condition, Recorded, Setting, conditions
+from ecgprism.evidence.reports import ConditionReport, StressReport
+from ecgprism.evidence.run import Run, answers_on
 from ecgprism.interface.answers import Answers
 from ecgprism.interface.inputs import SignalAssembler
-from ecgprism.interface.scoring import score
+from ecgprism.interface.scoring import FUSED, score
 from ecgprism.metrics import intervals
-from ecgprism.metrics import scores as metrics
+from ecgprism.metrics.intervals import Difference
+from ecgprism.metrics.paired import essentials
 from ecgprism.metrics.scores import Floats
 from ecgprism.model.engine import TorchEngine
 from ecgprism.model.prism import PrismModel
-from ecgprism.training.folder import CONFIG, STRESS
+from ecgprism.training.folder import STRESS
 
 CHUNK = 256  # items scored at a time
+
+Drawn = Mapping[str, tuple[Floats, Floats]]  # by model the metric, and what every resample gives (R,)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under stress, with the names under which its answers are reported."""
+    """A run under stress, with the name under which its answers are reported."""
 
     name: str
-    model: PrismModel
-    run: Path
+    run: Run
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its answers: itself, and of the first one of several views its views' own heads."""
+        own = self.run.model.view_heads if self.name == FUSED else ()
+        return [self.name, *(f"{view} head" for view in own)]
 
 
 def stress(
@@ -57,70 +63,51 @@ def stress(
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
+) -> StressReport:
     """Test a run under every condition that its corpus allows, and write stress.json into it, or into `out`.
 
     Beside the fused answer stand those of each view's own head, and of further runs (`against`), on the same disturbed
     recordings. `noise` names a folder with records of the noise stress test database: their second halves are used,
     and kinds that it lacks are simulated. `records` takes only that many recordings. Raises EcgprismError.
     """
-    run = Path(run)
-    model = PrismModel.load(run)
-    corpus = trained_on(read_config(run / CONFIG))
-    if corpus.fingerprint != model.card.fingerprint:
-        raise EcgprismError(f"{corpus.path}: has changed since {run} was trained")
-    subjects = [Subject("fused" if len(model.branches) > 1 else next(iter(model.branches)), model, run)]
-    subjects += [_further(Path(other), subjects[0]) for other in against]
-    examples = _chosen(corpus.select(model.card.task_name, (split,), model.task.classes), records, seed)
-    if not len(examples):
-        raise EcgprismError(f"{corpus.path}: no record of split {split} has a label of task {model.card.task_name}")
+    subjects = _subjects([run, *against])
+    opened = subjects[0].run
+    corpus, card = opened.corpus, opened.card
+    examples = _chosen(opened.examples(split), records, seed)
     recorded = RecordedNoise.read(noise, corpus.rate_hz, "second") if noise is not None else None
-    wanted, skipped = conditions(_setting(model, corpus, examples, recorded, seed), families)
+    wanted, skipped = conditions(_setting(opened.model, corpus, examples, recorded, seed), families)
     todo = [Condition("clean", "clean"), *wanted]
     peaks = _all_peaks(corpus, examples)
     drawn = []
     for done, condition in enumerate(todo):
         progress(done, len(todo))
         # judged at once: the answers of one condition are in memory, not those of all
-        answers = answer(subjects, corpus, examples, condition, peaks)
-        drawn.append(_drawn(answers, resamples, seed))
+        drawn.append(_drawn(answer(subjects, corpus, examples, condition, peaks), opened.metric, resamples, seed))
     progress(len(todo), len(todo))
-    report = {
-        "run": str(run),
-        "corpus": str(corpus.path),
-        "split": split,
-        "kind": model.task.kind,
-        "classes": list(model.task.classes),
-        "metric": metrics.primary(model.task.classes),
-        "items": len(examples),
-        "patients": len(np.unique(examples.cluster)),
-        "models": {name: str(s.run) for s in subjects for name in _names(s)},
-        "noise": {
-            kind: "recorded" if recorded is not None and kind in recorded.kinds else "simulated" for kind in KINDS
-        },
-        "skipped": skipped,
-        "resamples": resamples,
-        **_judged(todo, drawn),
-    }
-    folder = Path(out) if out is not None else run
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic(folder / STRESS) as path:
-        path.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    clean, *disturbed = (_row(*each, drawn[0]) for each in zip(todo, drawn, strict=True))
+    report = StressReport(
+        run=str(run), corpus=str(corpus.path), split=split, kind=card.kind, classes=card.classes,
+        metric=opened.metric, thresholds=card.thresholds, items=len(examples),
+        patients=len(np.unique(examples.cluster)),
+        models={name: str(subject.run.folder) for subject in subjects for name in subject.names},
+        noise={kind: "recorded" if recorded is not None and kind in recorded.kinds else "simulated" for kind in RECORD},
+        skipped=skipped, resamples=resamples, clean=clean, conditions=sorted(disturbed, key=_harm),
+    )  # fmt: skip
+    report.write((Path(out) if out is not None else opened.folder) / STRESS)
     return report
 
 
-def _further(run: Path, first: Subject) -> Subject:
-    """Return another run as a subject. Raises EcgprismError when it has other classes or other data."""
-    model = PrismModel.load(run)
-    if model.task != first.model.task or model.card.fingerprint != first.model.card.fingerprint:
-        raise EcgprismError(f"{run}: was trained on other classes or other data than {first.run}")
-    return Subject(str(run), model, run)
-
-
-def _names(subject: Subject) -> list[str]:
-    """Return the names of a subject's answers: itself, and of the first one its views' own heads."""
-    own = subject.model.view_heads if subject.name == "fused" else ()
-    return [subject.name, *(f"{view} head" for view in own)]
+def _subjects(runs: Sequence[str | Path]) -> list[Subject]:
+    """Return runs as subjects. Raises EcgprismError when one has other classes or other data than the first."""
+    first, *others = map(Run.open, runs)
+    if not first.trained_on(first.corpus):
+        raise EcgprismError(f"{first.corpus.path}: has changed since {first.folder} was trained")
+    for other in others:
+        if other.card.task != first.card.task or other.card.fingerprint != first.card.fingerprint:
+            raise EcgprismError(f"{other.folder}: was trained on other classes or other data than {first.folder}")
+    views = first.card.views
+    name = FUSED if len(views) > 1 else views[0]
+    return [Subject(name, first), *(Subject(str(other.folder), other) for other in others)]
 
 
 def _setting(
@@ -177,17 +164,17 @@ def answer(
                 leads.append(recorded.leads)
         rows: list[Any] = table.iloc[[item for _, items in chunk for item in items]].to_dict("records")
         for subject in subjects:
-            assembler = SignalAssembler(signals, leads, rows, subject.model.spec)
-            hidden = [view for view in condition.hidden if view in subject.model.branches]
-            whole_hidden = len(hidden) == len(subject.model.branches)
-            scores = score(TorchEngine(subject.model, hidden=() if whole_hidden else hidden), assembler)
-            own = scores.views.values() if subject.name == "fused" else ()
-            for name, p in zip(_names(subject), [scores.probabilities, *own], strict=True):
+            model = subject.run.model
+            hidden = [view for view in condition.hidden if view in model.branches]
+            engine = TorchEngine(model, hidden=() if len(hidden) == len(model.branches) else hidden)
+            scores = score(engine, SignalAssembler(signals, leads, rows, model.spec))
+            own = scores.views.values() if subject.name == FUSED else ()
+            for name, p in zip(subject.names, [scores.probabilities, *own], strict=True):
                 parts.setdefault(name, []).append(p)
     return {
-        name: answers_on(corpus, examples, subject.model.card, np.concatenate(parts[name]))
+        name: answers_on(corpus, examples, subject.run.card, np.concatenate(parts[name]))
         for subject in subjects
-        for name in _names(subject)
+        for name in subject.names
     }
 
 
@@ -218,40 +205,35 @@ def _all_peaks(corpus: Corpus, examples: Examples) -> dict[int, NDArray[np.int64
     }
 
 
-def _drawn(answers: Mapping[str, Answers], resamples: int, seed: int) -> dict[str, tuple[Floats, Floats]]:
-    """Return by model the primary metric and its resamples (R,), the same ones for every condition."""
+def _drawn(answers: Mapping[str, Answers], metric: str, resamples: int, seed: int) -> Drawn:
+    """Return by model the metric and its resamples (R,), the same ones for every condition."""
     first = next(iter(answers.values()))
-    primary, target = metrics.primary(first.classes), first.truth
 
     def statistic(weights: Floats | None) -> Mapping[str, Floats]:
-        return {
-            name: metrics.essentials(target, each.probabilities, each.decided, first.classes, weights)[primary]
-            for name, each in answers.items()
-        }
+        return {name: essentials(each, metric, weights)[metric] for name, each in answers.items()}
 
     return intervals.resampled(statistic, first.patients, resamples, seed)
 
 
-def _judged(todo: Sequence[Condition], drawn: Sequence[Mapping[str, tuple[Floats, Floats]]]) -> dict[str, Any]:
-    """Return the report's part on the conditions: scores, paired changes from clean and from the other models."""
-    first, *others = drawn[0]
-    clean = drawn[0][first]
+def _row(condition: Condition, drawn: Drawn, clean: Drawn) -> ConditionReport:
+    """Return a condition's scores, and paired differences from clean and from the other models."""
+    first, *others = drawn
 
-    def minus(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> dict[str, Any]:
-        return intervals.plain(intervals.interval(a[0] - b[0], a[1] - b[1]))
+    def minus(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> Difference:
+        return intervals.interval(a[0] - b[0], a[1] - b[1]).difference()
 
-    def entry(condition: Condition, of_models: Mapping[str, tuple[Floats, Floats]]) -> dict[str, Any]:
-        value = float(of_models[first][0])
-        return {
-            "family": condition.family,
-            "name": condition.name,
-            "level": condition.level,
-            "models": {name: intervals.plain(intervals.interval(*each)) for name, each in of_models.items()},
-            "change": minus(of_models[first], clean),
-            "kept": None if math.isnan(value) or not clean[0] else value / float(clean[0]),
-            "over": {name: minus(of_models[first], of_models[name]) for name in others},
-        }
+    before = float(clean[first][0])
+    return ConditionReport(
+        family=condition.family,
+        name=condition.name,
+        level=condition.level,
+        models={name: intervals.interval(*each).estimate() for name, each in drawn.items()},
+        change=minus(drawn[first], clean[first]),
+        kept=float(drawn[first][0]) / before if before else math.nan,
+        over={name: minus(drawn[first], drawn[name]) for name in others},
+    )
 
-    rows = [entry(condition, of_models) for condition, of_models in zip(todo, drawn, strict=True)]
-    worst_first = sorted(rows[1:], key=lambda row: (row["change"]["value"] is None, row["change"]["value"] or 0.0))
-    return {"clean": rows[0], "conditions": worst_first}
+
+def _harm(row: ConditionReport) -> float:
+    """Return what the worst come first by; what is undefined comes last."""
+    return math.inf if math.isnan(row.change.value) else row.change.value

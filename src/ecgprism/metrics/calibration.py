@@ -10,17 +10,25 @@ from ecgprism.interface.answers import refuse_nan
 from ecgprism.interface.card import Kind, is_multiclass
 from ecgprism.metrics.scores import Bools, Floats, checked
 
+LEAST_POSITIVES = 10  # of a class in validation, to choose a threshold from
+NO_CHOICE = 0.5
 
-def best_thresholds(target: Bools, score: Floats) -> Floats:
+
+def enough_positives(target: Bools, least: int = LEAST_POSITIVES) -> Bools:
+    """Return which classes (K,) have enough positives among (N, K) to choose a threshold from."""
+    return np.asarray(np.asarray(target, dtype=bool).sum(axis=0) >= max(least, 1))
+
+
+def best_thresholds(target: Bools, score: Floats, least_positives: int = LEAST_POSITIVES) -> Floats:
     """Threshold per class, (K,), whose decisions (score >= threshold) have the highest F1; for validation data.
 
     Every threshold down to the next lower score decides alike; the middle of that gap is taken (0 counts as the lowest
-    score). Of several best gaps the uppermost wins; a class without positives gets 0.5.
+    score). Of several best gaps the uppermost wins. A class of fewer positives gets 0.5: three say nothing.
     """
     target, score, _ = checked(target, score, None)
     refuse_nan(score)
-    result = np.full(target.shape[1], 0.5)
-    for k in np.flatnonzero(target.any(0)):
+    result = np.full(target.shape[1], NO_CHOICE)
+    for k in np.flatnonzero(enough_positives(target, least_positives)):
         order = np.argsort(-score[:, k])
         values, hits = score[order, k], np.cumsum(target[order, k])
         # a threshold cannot part equal scores: only the last record of each tie is a candidate

@@ -5,16 +5,21 @@ Axis legend: N records, K classes, R resamples. NaN means undefined.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator
 
 from ecgprism.metrics.scores import Bools, Floats
 
-Statistic = Callable[[Floats | None], Mapping[str, Floats]]
+Name = TypeVar("Name", bound=Hashable)
+Statistic = Callable[[Floats | None], Mapping[Name, Floats]]
+#: NaN where it is undefined, which is null in JSON
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 #: a resample block of this many weights (32 MiB) keeps the working set of every metric below 0.5 GB
 _BLOCK_WEIGHTS = 2**22
@@ -39,6 +44,35 @@ def cluster_weights(
             for _ in range(min(rows, resamples - start))
         ]
         yield np.take(np.array(drawn, dtype=np.float64), code, axis=1)
+
+
+class Estimate(BaseModel, frozen=True):
+    """One number with its 95% interval. `defined` counts the resamples that it exists in (None: a closed form);
+    `shaky`: it lacks more than 5% of them, too few positives to trust the interval.
+    """
+
+    value: Number
+    low: Number
+    high: Number
+    defined: int | None = None
+    shaky: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether value and interval exist."""
+        return not (math.isnan(self.value) or math.isnan(self.low))
+
+
+class Difference(Estimate, frozen=True):
+    """What is compared with 0: `p` is two-sided, `p_holm` corrected for the number of comparisons (None: not)."""
+
+    p: Number
+    p_holm: Number | None = None
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 when the interval lies above or below zero, 0 when it contains zero or is undefined."""
+        return int(self.low > 0) - int(self.high < 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +103,22 @@ class Interval:
         """Yield the interval of each class."""
         return (self[k] for k in range(len(self.value)))
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain Python numbers (or lists of them) for JSON."""
-        fields = {name: getattr(self, name) for name in ("value", "low", "high", "defined", "shaky")}
-        return {name: field.tolist() for name, field in fields.items()} | {"resamples": self.resamples}
+    def estimate(self) -> Estimate:
+        """Return one quantity as plain numbers."""
+        return Estimate(**self._plain())
+
+    def difference(self) -> Difference:
+        """Return one quantity, with its p value, as plain numbers."""
+        return Difference(**self._plain(), p=float(self.p))
+
+    def _plain(self) -> dict[str, Any]:
+        numbers = {name: float(getattr(self, name)) for name in ("value", "low", "high")}
+        return {**numbers, "defined": int(self.defined), "shaky": bool(self.shaky)}
 
 
 def bootstrap(
-    statistic: Statistic, clusters: NDArray[Any], resamples: int = 1000, seed: int = 0, level: float = 0.95
-) -> dict[str, Interval]:
+    statistic: Statistic[Name], clusters: NDArray[Any], resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> dict[Name, Interval]:
     """Percentile intervals (Efron and Tibshirani 1993) of named quantities, whole clusters being resampled.
 
     `statistic(weights)` returns {name: array}: (R,) or (R, K) for weights (R, N); () or (K,) for None, the value
@@ -88,8 +129,8 @@ def bootstrap(
 
 
 def resampled(
-    statistic: Statistic, clusters: NDArray[Any], resamples: int = 1000, seed: int = 0
-) -> dict[str, tuple[Floats, Floats]]:
+    statistic: Statistic[Name], clusters: NDArray[Any], resamples: int = 1000, seed: int = 0
+) -> dict[Name, tuple[Floats, Floats]]:
     """Return by name the value, () or (K,), and what every resample gives, (R,) or (R, K).
 
     Equal clusters and seed give equal resamples: differences between two calls are paired.
@@ -100,24 +141,23 @@ def resampled(
 
 
 def interval(value: Floats, drawn: Floats, level: float = 0.95) -> Interval:
-    """Return the percentile interval of a value, () or (K,), from its resamples, (R,) or (R, K)."""
+    """Return the percentile interval of a value, () or (K,), from its resamples, (R,) or (R, K).
+
+    p is twice the smaller tail beyond zero, never 0: the observed value counts as one resample more, on either side
+    (Davison and Hinkley 1997, ch. 4). It is NaN where the value is undefined.
+    """
     tails = [(1 - level) / 2, (1 + level) / 2]
     shape = drawn.shape[1:]
     kept = [column[~np.isnan(column)] for column in drawn.reshape(len(drawn), -1).T]
     bounds = np.array([np.quantile(column, tails) if column.size else (np.nan, np.nan) for column in kept])
-    # twice the smaller tail beyond zero, never 0: the point itself counts as one more resample
-    p = [(2 * min((column <= 0).sum(), (column >= 0).sum()) + 1) / (column.size + 1) for column in kept]
+    p = [_p(float(each), column) for each, column in zip(np.ravel(value), kept, strict=True)]
     low, high = (bound.reshape(shape)[()] for bound in bounds.T)
     defined = np.array([column.size for column in kept]).reshape(shape)[()]
-    return Interval(np.asarray(value)[()], low, high, defined, len(drawn), np.minimum(p, 1.0).reshape(shape)[()])
+    return Interval(np.asarray(value)[()], low, high, defined, len(drawn), np.array(p).reshape(shape)[()])
 
 
-def plain(found: Interval) -> dict[str, Any]:
-    """Return value, interval and p value of one quantity as JSON has them."""
-    numbers = {"value": found.value, "low": found.low, "high": found.high, "p": found.p}
-    return none_for_nan(numbers) | {"shaky": bool(found.shaky)}
-
-
-def none_for_nan(numbers: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return plain numbers, None for what is undefined: JSON has no NaN."""
-    return {key: None if np.isnan(x) else float(x) for key, x in numbers.items()}
+def _p(value: float, drawn: Floats) -> float:
+    if math.isnan(value) or not drawn.size:
+        return math.nan
+    beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return min(1.0, 2 * (beyond + 1) / (drawn.size + 1))

@@ -115,25 +115,6 @@ def cinc2017_f1(f1_per_class: Floats, classes: tuple[str, ...]) -> Floats:
     return macro(np.asarray(f1_per_class)[..., [classes.index(name) for name in ("N", "A", "O")]])
 
 
-def essentials(
-    target: Bools, score: Floats, decided: Bools, classes: tuple[str, ...], weights: Floats | None = None
-) -> dict[str, Floats]:
-    """What two models are compared by: `auroc` and `f1` per class, their macro means, accuracy; with N, A and O the
-    challenge's F1. Values are () and (K,), or (R,) and (R, K).
-    """
-    per_class = {"auroc": auroc(target, score, weights), "f1": rates(target, decided, weights).f1}
-    out = {f"macro_{name}": macro(values) for name, values in per_class.items()}
-    out["accuracy"] = accuracy(target, decided, weights)
-    if primary(classes) == "cinc2017_f1":
-        out["cinc2017_f1"] = cinc2017_f1(per_class["f1"], classes)
-    return out | per_class
-
-
-def primary(classes: tuple[str, ...]) -> str:
-    """Return the name of the essential that models of these classes are judged by."""
-    return "cinc2017_f1" if set(classes) >= {"N", "A", "O"} else "macro_auroc"
-
-
 def fmax(target: Bools, score: Floats, weights: Floats | None = None, thresholds: int = 101) -> Floats:
     """Sample-centric Fmax, () or (R,): the best F1 of mean precision and mean recall over one common threshold.
 

@@ -5,25 +5,14 @@ Axis legend: M models, N items. `target` is bool (N,), one class; `score` (M, N)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A difference with its interval and its two-sided p value; all NaN where it is undefined."""
-
-    value: float
-    low: float
-    high: float
-    p: float
+from ecgprism.metrics.intervals import Difference
+from ecgprism.metrics.scores import Bools, Floats
 
 
 def delong(target: Bools, score: Floats, clusters: NDArray[Any] | None = None) -> tuple[Floats, Floats]:
@@ -40,9 +29,7 @@ def delong(target: Bools, score: Floats, clusters: NDArray[Any] | None = None) -
     positives, negatives = int(target.sum()), int((~target).sum())
     if not positives or not negatives:
         return np.full(models, np.nan), np.full((models, models), np.nan)
-    placements = np.empty_like(
-        score
-    )  # of a positive: the share of negatives below it; of a negative: of positives above
+    placements = np.empty_like(score)  # of a positive: the share of negatives below; of a negative: of positives above
     for row, values in zip(placements, score, strict=True):
         row[target] = _share_below(values[target], values[~target])
         row[~target] = 1 - _share_below(values[~target], values[target])
@@ -74,17 +61,17 @@ def _by_cluster(values: Floats, code: NDArray[np.intp]) -> Floats:
 def delong_difference(
     target: Bools, a: Floats, b: Floats, clusters: NDArray[Any] | None = None, level: float = 0.95
 ) -> Difference:
-    """Return the area of scores `a` (N,) minus that of `b` (N,) with its normal interval."""
+    """Return the area of scores `a` (N,) minus that of `b` (N,) with its normal interval; NaN where undefined."""
     area, covariance = delong(target, np.stack([a, b]), clusters)
     value = float(area[0] - area[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     if np.isnan(variance):
-        return Difference(value, np.nan, np.nan, np.nan)
+        return Difference(value=value, low=np.nan, high=np.nan, p=np.nan)
     # the two curves may be the same: rounding leaves a variance of some 1e-18, of either sign
     error = np.sqrt(variance) if variance > 1e-15 else 0.0
     z = float(norm.ppf((1 + level) / 2))
     p = float(2 * norm.sf(abs(value) / error)) if error else (1.0 if abs(value) < 1e-12 else 0.0)
-    return Difference(value, value - z * error, value + z * error, p)
+    return Difference(value=value, low=value - z * error, high=value + z * error, p=p)
 
 
 def mcnemar(right_a: Bools, right_b: Bools) -> tuple[int, int, float]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.recording import Recording
+from ecgprism.evidence.reports import ConditionReport, LedgerReport, StressReport
+from ecgprism.metrics.intervals import Difference, Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 mpl.use("Agg", force=False)
 
-PAPER, GRID, INK = "#fff8f6", "#f0b8b0", "#202020"
+PAPER, GRID, INK, UNCLEAR = "#fff8f6", "#f0b8b0", "#202020", "#8a8a8a"
 ROW_MV = 3.0  # distance between two leads: 30 mm at 10 mm/mV
 SHOWN_S = 10.0
 
@@ -110,86 +115,81 @@ def draw_sheet(recording: Recording, path: str | Path, title: str = "") -> None:
     figure.savefig(path, dpi=70)
 
 
-def draw_ledger(report: Mapping[str, Any], path: str | Path) -> None:
+def draw_ledger(report: LedgerReport, path: str | Path) -> None:
     """Draw a ledger into a PNG: every model with its interval, the paired differences, each view's Shapley value."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    metric = report["metric"]
-    panels: list[tuple[str, dict[str, Mapping[str, Any]], bool]] = [
-        (metric, {name: entry["metrics"][metric] for name, entry in report["models"].items()}, False),
-        (f"difference of {metric}",
-         {name: entry["metrics"][metric] for name, entry in report["differences"].items()}, True),
-        (f"Shapley value, {metric}", {view: entry[metric] for view, entry in report["shapley"].items()}, True),
-    ]  # fmt: skip
-    heights = [len(rows) + 1.5 for _, rows, _ in panels]
+    metric = report.metric
+    panels: list[tuple[str, Mapping[str, Estimate]]] = [
+        (metric, {name: model.metrics[metric] for name, model in report.models.items()}),
+        (f"difference of {metric}", {name: each.metrics[metric] for name, each in report.differences.items()}),
+        (f"Shapley value, {metric}", {view: each[metric] for view, each in report.shapley.items()}),
+    ]
+    heights = [len(rows) + 1.5 for _, rows in panels]
     figure = Figure(figsize=(9, 0.32 * sum(heights) + 0.8), layout="constrained")
-    figure.suptitle("\n".join(wrap(report["verdict"], 105)), fontsize=9)
-    for axes, (label, rows, around_zero) in zip(figure.subplots(3, 1, height_ratios=heights), panels, strict=True):
-        if around_zero:
-            axes.axvline(0, color=INK, linewidth=0.6)
-        for place, entry in enumerate(rows.values()):
-            if entry["value"] is None or entry["low"] is None:
-                continue
-            clear = around_zero and (entry["low"] > 0 or entry["high"] < 0)
-            colour = INK if clear or not around_zero else "#8a8a8a"
-            axes.plot([entry["low"], entry["high"]], [-place, -place], color=colour, linewidth=2, solid_capstyle="butt")
-            axes.plot([entry["value"]], [-place], marker="o", markersize=4, color=colour)
-        axes.set(yticks=[-place for place in range(len(rows))], yticklabels=list(rows), ylim=(0.6 - len(rows), 0.6))
+    figure.suptitle("\n".join(wrap(report.verdict, 105)), fontsize=9)
+    for axes, (label, rows) in zip(figure.subplots(3, 1, height_ratios=heights), panels, strict=True):
+        _draw_rows(axes, rows, 8)
         axes.set_xlabel(f"{label}, 95% interval", fontsize=8)
         axes.tick_params(labelsize=8)
-        axes.grid(axis="x", color=GRID, linewidth=0.5)
     figure.savefig(path, dpi=110)
 
 
-def draw_stress(report: Mapping[str, Any], path: str | Path) -> None:
+def _draw_rows(axes: Axes, rows: Mapping[str, Estimate], fontsize: float) -> None:
+    """Draw value and interval of each named row, the first on top; a difference is grey when it may be zero."""
+    if any(isinstance(each, Difference) for each in rows.values()):
+        axes.axvline(0, color=INK, linewidth=0.6)
+    for place, each in enumerate(rows.values()):
+        if each.known:
+            colour = UNCLEAR if isinstance(each, Difference) and not each.sign else INK
+            axes.plot([each.low, each.high], [-place, -place], color=colour, linewidth=2, solid_capstyle="butt")
+            axes.plot([each.value], [-place], marker="o", markersize=4, color=colour)
+    axes.set_yticks([-place for place in range(len(rows))], list(rows), fontsize=fontsize)
+    axes.set_ylim(0.6 - len(rows), 0.6)
+    axes.grid(axis="x", color=GRID, linewidth=0.5)
+
+
+def draw_stress(report: StressReport, path: str | Path) -> None:
     """Draw a stress test into a PNG: a curve per model over the ratio for each noise, and every other condition."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    metric, clean = report["metric"], report["clean"]
-    names = list(clean["models"])
-    noisy: dict[str, list[Mapping[str, Any]]] = {}
-    for row in report["conditions"]:
-        if row["family"] == "noise":
-            noisy.setdefault(row["name"], []).append(row)
-    others = [row for row in report["conditions"] if row["family"] != "noise"]
-    tall = 0.22 * len(others) + 1.0
-    figure = Figure(figsize=(max(3.4 * len(noisy), 8), (3.6 if noisy else 0.4) + tall), layout="constrained")
-    parts: Any = figure.subfigures(2, 1, height_ratios=[3.6 if noisy else 0.4, tall])
-    panels: Any = np.atleast_1d(parts[0].subplots(1, len(noisy), sharey=True)) if noisy else []
+    noisy: dict[str, list[ConditionReport]] = {}
+    for row in report.conditions:
+        if row.family == "noise":
+            noisy.setdefault(row.name, []).append(row)
+    first = next(iter(report.models))
+    others = {row.title: row.models[first] for row in report.conditions if row.family != "noise"}
+    heights = [3.6 if noisy else 0.4, 0.22 * len(others) + 1.0]
+    figure = Figure(figsize=(max(3.4 * len(noisy), 8), sum(heights)), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=heights)
+    above, below = parts
+    panels = np.atleast_1d(above.subplots(1, len(noisy), sharey=True)) if noisy else np.array([])
     for panel, (kind, rows) in zip(panels, noisy.items(), strict=True):
-        ordered = sorted(rows, key=lambda row: row["level"])
-        levels = [row["level"] for row in ordered]
-        for name in names:
-            first = name == names[0]
-            values = [row["models"][name] for row in ordered]
-            drawn = [np.nan if value["value"] is None else value["value"] for value in values]
-            line = panel.plot(
-                [*levels, levels[-1] + 6], [*drawn, clean["models"][name]["value"]], label=name,
-                linewidth=2 if first else 1, linestyle="--" if name.endswith(" head") else "-", marker=".",
-            )  # fmt: skip
-            if first and all(value["low"] is not None for value in values):
-                low, high = ([value[key] for value in values] for key in ("low", "high"))
-                panel.fill_between(levels, low, high, alpha=0.15, color=line[0].get_color(), linewidth=0)
-        panel.set(title=f"{kind} ({report['noise'][kind]})", xlabel="signal-to-noise ratio, dB")
-        panel.set_xticks([*levels, levels[-1] + 6], [*(f"{level:g}" for level in levels), "clean"])
-        panel.grid(color=GRID, linewidth=0.5)
+        _draw_curves(panel, report, sorted(rows, key=lambda row: row.level or 0.0))
+        panel.set_title(f"{kind} ({report.noise[kind]})")
     if noisy:
-        panels[0].set_ylabel(metric)
+        panels[0].set_ylabel(report.metric)
         panels[0].legend(fontsize=7)
     if others:
-        axes = parts[1].subplots()
-        axes.axvline(clean["models"][names[0]]["value"], color=INK, linewidth=0.6)
-        for place, row in enumerate(others):
-            entry = row["models"][names[0]]
-            if entry["value"] is None or entry["low"] is None:
-                continue
-            axes.plot([entry["low"], entry["high"]], [-place, -place], color=INK, linewidth=1.5)
-            axes.plot([entry["value"]], [-place], marker="o", markersize=3, color=INK)
-        labels = [
-            f"{row['family']}: {row['name']}" + (f" {row['level']:g} dB" if row["family"] == "mains" else "")
-            for row in others
-        ]
-        axes.set_yticks([-place for place in range(len(others))], labels, fontsize=7)
-        axes.set(xlabel=f"{metric} of {names[0]}, 95% interval; the line: clean", ylim=(0.6 - len(others), 0.6))
-        axes.grid(axis="x", color=GRID, linewidth=0.5)
+        axes = below.subplots()
+        _draw_rows(axes, others, 7)
+        axes.axvline(report.clean.models[first].value, color=INK, linewidth=0.6)
+        axes.set_xlabel(f"{report.metric} of {first}, 95% interval; the line: clean")
     figure.savefig(path, dpi=110)
+
+
+def _draw_curves(panel: Axes, report: StressReport, rows: Sequence[ConditionReport]) -> None:
+    """Draw every model over the levels of one noise, clean on the right, the first with its interval."""
+    levels = [row.level or 0.0 for row in rows]
+    for number, (name, clean) in enumerate(report.clean.models.items()):
+        found = [row.models[name] for row in rows]
+        line = panel.plot(
+            [*levels, levels[-1] + 6], [*(each.value for each in found), clean.value], label=name,
+            linewidth=1 if number else 2, linestyle="--" if name.endswith(" head") else "-", marker=".",
+        )  # fmt: skip
+        if not number:
+            low, high = [each.low for each in found], [each.high for each in found]
+            panel.fill_between(levels, low, high, alpha=0.15, color=line[0].get_color(), linewidth=0)
+    panel.set_xlabel("signal-to-noise ratio, dB")
+    panel.set_xticks([*levels, levels[-1] + 6], [*(f"{level:g}" for level in levels), "clean"])
+    panel.grid(color=GRID, linewidth=0.5)

@@ -73,7 +73,7 @@ def acquire(
         for kind in options.kinds:
             share = math.sqrt(_SHARES[kind] * rng.lognormal(0, 0.7))
             arguments = (options.mains_hz,) if kind == "mains" else ()
-            part = getattr(noise, kind)(len(ELECTRODES), samples, rate_hz, rng, *arguments)
+            part = noise.GENERATORS[kind](len(ELECTRODES), samples, rate_hz, rng, *arguments)
             if kind == "wander":
                 part = part + rng.normal(0, 0.7, (len(ELECTRODES), 1)) * breath
             parts[kind] = share * part * rng.lognormal(0, 0.25, (len(ELECTRODES), 1))

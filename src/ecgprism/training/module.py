@@ -26,7 +26,7 @@ from ecgprism.errors import EcgprismError
 from ecgprism.interface.scoring import score
 from ecgprism.model.batch import Batch
 from ecgprism.model.engine import TorchEngine
-from ecgprism.training import balance, losses
+from ecgprism.training import balance, losses, watch
 from ecgprism.training.augmentation import augment
 from ecgprism.training.averaging import MovingAverage
 from ecgprism.training.batches import TrainingBatches
@@ -201,6 +201,8 @@ class TrainingModule(pl.LightningModule):
             notes.insert(0, absent_classes(self.prepared.task.classes, self.validation.target))
         if state.stopped:
             notes.append(f"stopped early: no better {self.options.monitor} since epoch {state.best_epoch}")
+        if len(state.history) == 1 and self.kind == "multilabel":
+            notes.append(watch.few_positives(self.prepared.task.classes, self.prepared.examples["val"].target))
         for note in filter(None, notes):
             self.watch.note(note)
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.metrics.calibration import LEAST_POSITIVES, NO_CHOICE, enough_positives
 from ecgprism.training.preparation import Prepared
 
 OVERFIT_EPOCHS = 3  # this many epochs of rising validation loss under falling training loss are overfitting
@@ -33,6 +34,18 @@ def absent_classes(classes: Sequence[str], target: NDArray[np.bool_]) -> str | N
     """Return a note on the classes that validation (N, K) lacks."""
     absent = [name for name, n in zip(classes, target.sum(axis=0), strict=True) if n == 0]
     return f"validation has no {', '.join(absent)}: its macro metrics leave them out" if absent else None
+
+
+def few_positives(classes: Sequence[str], target: NDArray[np.bool_]) -> str | None:
+    """Return a note on the classes of which validation (N, K) has too few to choose a threshold from."""
+    few = [
+        f"{name} ({n})"
+        for name, n, enough in zip(classes, target.sum(axis=0), enough_positives(target), strict=True)
+        if not enough
+    ]
+    if not few:
+        return None
+    return f"thresholds are {NO_CHOICE} for {', '.join(few)}: fewer than {LEAST_POSITIVES} positives in validation"
 
 
 def overfitting(history: Sequence[Mapping[str, float]], best_epoch: int) -> str | None:

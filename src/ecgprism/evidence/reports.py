@@ -1,0 +1,233 @@
+"""The reports that evidence is written down in: one class for each JSON file, read by terminal and plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ecgprism.errors import EcgprismError
+from ecgprism.files import atomic
+from ecgprism.interface.answers import Answers
+from ecgprism.interface.card import Aggregate, Kind
+from ecgprism.metrics.intervals import Difference, Estimate, Number
+from ecgprism.metrics.paired import Scores
+from ecgprism.registry import first_problem
+
+
+class Report(BaseModel):
+    """A report: plain numbers and words, NaN (undefined) as null in JSON."""
+
+    model_config = ConfigDict(frozen=True)
+
+    def to_json(self) -> str:
+        """Return what its file holds."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    def write(self, file: Path) -> None:
+        """Write its file, whole or not at all."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(file) as path:
+            path.write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read its file. Raises EcgprismError naming what is not as expected: damage, or another version."""
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except OSError as error:
+            raise EcgprismError(f"{file}: {error.strerror or error}") from None
+        except ValidationError as error:
+            raise EcgprismError(
+                f"{file}: damaged, or of another version of ecgprism ({first_problem(error)})"
+            ) from None
+
+
+class Judging(Report):
+    """What was judged, and how: the classes, the thresholds of the decisions (multi-label), the metric that counts."""
+
+    kind: Kind
+    classes: tuple[str, ...]
+    metric: str
+    thresholds: tuple[float, ...] | None = None
+
+
+class Support(BaseModel):
+    """What a result rests on: `fewest` is the smallest number of patients with, or without, a class; `of` which one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: int
+    patients: int
+    fewest: int
+    of: str
+
+    @classmethod
+    def count(cls, answers: Answers) -> Support:
+        """Count the items, the patients, and the patients on the smaller side of each class."""
+        target, patients = answers.truth, answers.patients
+        sides = {}
+        for k, label in enumerate(answers.classes):
+            for side, rows in ((label, target[:, k]), (f"no {label}", ~target[:, k])):
+                sides[side] = len(np.unique(patients[rows]))
+        of = min(sides, key=sides.__getitem__)
+        return cls(items=len(answers), patients=len(np.unique(patients)), fewest=sides[of], of=of)
+
+    def __str__(self) -> str:
+        """Say it."""
+        return f"{self.items} items of {self.patients} patients ({self.fewest} with {self.of})"
+
+
+class EvaluationReport(Judging):
+    """metrics.json: a run on a test split, or on another corpus."""
+
+    run: str
+    corpus: str
+    fingerprint: str
+    external: bool
+    task: str
+    split: str
+    items: int
+    records: int
+    patients: int
+    unknown_patients: int
+    left_out: int  # items of the split without a label of the task
+    other_classes: dict[str, int]  # items with a class that the model does not know: left out, or negatives
+    unlabelled: tuple[str, ...]  # classes of the model that the corpus has no labels of: without metrics
+    positives: dict[str, int]
+    aggregate: Aggregate
+    temperature: float
+    rules: dict[str, str]
+    notes: list[str]
+    resamples: int
+    metrics: dict[str, Estimate]
+    per_class: dict[str, dict[str, Estimate]]
+    confusion: list[list[int]] | None = None
+
+
+class Entrant(BaseModel):
+    """One of the runs that are compared."""
+
+    run: str
+    metrics: dict[str, Estimate]
+
+
+class RightInOne(BaseModel):
+    """How many items only the first, and only the second of two runs has right, and the test of that."""
+
+    only_first: int
+    only_second: int
+    p: Number
+    p_holm: Number | None = None
+    test: Literal["McNemar", "clustered bootstrap"]
+
+
+class PairReport(BaseModel):
+    """Two runs beside each other; by class the `delong`, `auroc` and `f1` differences, the first minus the second."""
+
+    first: str
+    second: str
+    metrics: dict[str, Difference]
+    per_class: dict[str, dict[str, Difference]]
+    accuracy: RightInOne
+
+
+class ComparisonReport(Judging):
+    """What `ecgprism compare` finds: every run, every pair of them."""
+
+    items: int
+    patients: int
+    repeated_patients: bool
+    positives: dict[str, int]
+    resamples: int
+    rules: dict[str, str]
+    runs: list[Entrant]
+    pairs: list[PairReport]
+
+
+class Costs(BaseModel):
+    """What a side of a ledger costs, means over folds; None for what is not trained by itself."""
+
+    members: float | None = None
+    parameters: int | None = None
+    training_seconds: float | None = None
+    inference_ms: float | None = None
+
+
+class ModelReport(Scores[Estimate], Costs):
+    """A side of a ledger: scores and costs."""
+
+
+class Worth(BaseModel):
+    """What one view is worth: alone, to the whole (trained without it), its Shapley value; in a sentence too."""
+
+    alone: Estimate
+    fused_minus_without: Difference
+    shapley: Difference
+    sentence: str
+
+
+class LedgerReport(Judging):
+    """ledger.json: what every view of a model is worth. `differences` are named `first - second`."""
+
+    corpus: str
+    fingerprint: str
+    views: tuple[str, ...]
+    fusion: str | dict[str, dict[str, Any]]  # as the configuration has it
+    seeds: int
+    folds: int
+    threads: int
+    items: int
+    patients: int
+    positives: dict[str, int]
+    support: Support
+    resamples: int
+    best_single: dict[str, str]
+    rules: dict[str, str]
+    notes: list[str]
+    models: dict[str, ModelReport]
+    differences: dict[str, Scores[Difference]]
+    shapley: dict[str, dict[str, Difference]]
+    coalitions: dict[str, dict[str, Estimate]]
+    worth: dict[str, Worth]
+    verdict: str
+
+
+class ConditionReport(BaseModel):
+    """One disturbance: every model's score, the first one's change from clean, the share it kept, its lead over others.
+
+    `level` is in the unit of the family: dB, times, Hz, s, percent.
+    """
+
+    family: str
+    name: str
+    level: float | None
+    models: dict[str, Estimate]
+    change: Difference
+    kept: Number
+    over: dict[str, Difference]
+
+    @property
+    def title(self) -> str:
+        """Family, name and level in one."""
+        if self.family == "clean":
+            return self.name
+        return f"{self.family}: {self.name}" + (f" {self.level:g} dB" if self.family in ("noise", "mains") else "")
+
+
+class StressReport(Judging):
+    """stress.json: a run under every disturbance, the worst first."""
+
+    run: str
+    corpus: str
+    split: str
+    items: int
+    patients: int
+    models: dict[str, str]
+    noise: dict[str, Literal["recorded", "simulated"]]
+    skipped: dict[str, str]
+    resamples: int
+    clean: ConditionReport
+    conditions: list[ConditionReport] = Field(default_factory=list)
