@@ -156,18 +156,24 @@ def test_batch_size_changes_no_score(run_path: Path, corpus_path: Path) -> None:
 
 def test_embeddings_have_one_vector_per_view_and_the_fused_one(run_path: Path, tmp_path: Path) -> None:
     table = embed(run_path, [write(tmp_path, "a", 1), write(tmp_path, "b", 2, seconds=25)])
-    assert set(table.columns) == {"record_id", "path", "fused", "wave", "stft", "meta"}
+    assert set(table.columns) == {"record_id", "path", "fused", "wave", "stft", "meta", "problem"}
     assert all(len(vector) == 16 and np.isfinite(vector).all() for vector in table["fused"])
 
 
-def test_a_bad_file_is_said_and_left_out_or_stops_when_strict(run_path: Path, tmp_path: Path) -> None:
+def test_a_bad_file_is_a_row_with_its_reason_or_stops_when_strict(run_path: Path, tmp_path: Path) -> None:
     write(tmp_path, "good", 1)
-    write(tmp_path, "short", 2)
-    (tmp_path / "short.dat").write_bytes(b"\0" * 10)
+    write(tmp_path, "a_short", 2)
+    (tmp_path / "a_short.dat").write_bytes(b"\0" * 10)
     notes: list[str] = []
     table = predict(run_path, [tmp_path], note=notes.append)
-    assert table["record_id"].tolist() == ["good"]
-    assert any("left out" in note and "short.dat" in note for note in notes)
+    assert table["record_id"].tolist() == ["a_short", "good"]
+    assert table["p_NORM"].isna().tolist() == [True, False]
+    assert "a_short.dat: is truncated" in table["problem"][0]
+    assert (table["problem"][1], table["labels"][0]) == ("", "")
+    assert any("no answer" in note and "a_short.dat" in note for note in notes)
+    (tmp_path / "a_short.dat").rename(tmp_path / "short.dat")
+    (tmp_path / "short.hea").write_text((tmp_path / "a_short.hea").read_text().replace("a_short", "short"))
+    (tmp_path / "a_short.hea").unlink()
     with pytest.raises(ReadError, match=r"short\.dat"):
         predict(run_path, [tmp_path], strict=True)
     with pytest.raises(ReadError, match=r"short\.dat"):

@@ -11,7 +11,22 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ecgprism.cli.terminal import app, key_values, lead_aliases, needed, out_console, parent_made, progress_bar, say
+from ecgprism.cli.terminal import (
+    DamagedOption,
+    LeadOption,
+    LeadsOption,
+    RateOption,
+    UnitOption,
+    ZeroOption,
+    app,
+    declaration,
+    key_values,
+    needed,
+    out_console,
+    parent_made,
+    progress_bar,
+    say,
+)
 
 if TYPE_CHECKING:
     from ecgprism.evidence.evaluation import Evaluation
@@ -102,7 +117,12 @@ def predict(
     run: Annotated[Path, typer.Argument(help="a run folder")],
     paths: Annotated[list[Path], typer.Argument(help="recordings, or folders of them")],
     out: Annotated[Path | None, typer.Option(help="CSV to write (default: print)")] = None,
-    lead: Annotated[list[str] | None, typer.Option(help="a lead's spelling, as in ECG=I (repeatable)")] = None,
+    lead: LeadOption = None,
+    rate: RateOption = None,
+    unit: UnitOption = None,
+    leads: LeadsOption = None,
+    zero: ZeroOption = None,
+    accept_damaged: DamagedOption = False,
     metadata: Annotated[list[str] | None, typer.Option(help="patient data, as in age=63 (repeatable)")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="stop at the first bad file")] = False,
 ) -> None:
@@ -114,9 +134,8 @@ def predict(
     from ecgprism.files import atomic
     from ecgprism.prediction.files import predict as run_prediction
 
-    table = run_prediction(
-        run, paths, lead_aliases=lead_aliases(lead), metadata=key_values(metadata or []), strict=strict, note=say
-    )
+    declared = declaration(lead, rate, unit, leads, zero, accept_damaged)
+    table = run_prediction(run, paths, declared=declared, metadata=key_values(metadata or []), strict=strict, note=say)
     if out is None:
         print(table.to_csv(index=False), end="")
         return
@@ -130,7 +149,12 @@ def embed(
     run: Annotated[Path, typer.Argument(help="a run folder")],
     paths: Annotated[list[Path], typer.Argument(help="recordings, or folders of them")],
     out: Annotated[Path | None, typer.Option(help="Parquet file to write")] = None,
-    lead: Annotated[list[str] | None, typer.Option(help="a lead's spelling, as in ECG=I (repeatable)")] = None,
+    lead: LeadOption = None,
+    rate: RateOption = None,
+    unit: UnitOption = None,
+    leads: LeadsOption = None,
+    zero: ZeroOption = None,
+    accept_damaged: DamagedOption = False,
     metadata: Annotated[list[str] | None, typer.Option(help="patient data, as in age=63 (repeatable)")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="stop at the first bad file")] = False,
 ) -> None:
@@ -142,9 +166,8 @@ def embed(
     from ecgprism.prediction.files import embed as run_embedding
 
     target = needed(out, "--out FILE.parquet")
-    table = run_embedding(
-        run, paths, lead_aliases=lead_aliases(lead), metadata=key_values(metadata or []), strict=strict, note=say
-    )
+    declared = declaration(lead, rate, unit, leads, zero, accept_damaged)
+    table = run_embedding(run, paths, declared=declared, metadata=key_values(metadata or []), strict=strict, note=say)
     with atomic(parent_made(target)) as path:
         table.to_parquet(path, index=False)
     out_console.print(f"[bold]{escape(str(target))}[/]: {len(table)} recordings")

@@ -10,7 +10,21 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ecgprism.cli.terminal import app, lead_aliases, needed, out_console, parent_made, progress_bar, say
+from ecgprism.cli.terminal import (
+    DamagedOption,
+    LeadOption,
+    LeadsOption,
+    RateOption,
+    UnitOption,
+    ZeroOption,
+    app,
+    declaration,
+    needed,
+    out_console,
+    parent_made,
+    progress_bar,
+    say,
+)
 from ecgprism.errors import EcgprismError
 
 
@@ -18,21 +32,22 @@ from ecgprism.errors import EcgprismError
 def info(
     path: Annotated[Path, typer.Argument(help="a recording; one in an archive as archive.zip::name")],
     plot: Annotated[Path | None, typer.Option(help="PNG to draw it into")] = None,
-    lead: Annotated[list[str] | None, typer.Option(help="a lead's spelling, as in ECG=I (repeatable)")] = None,
-    rate: Annotated[float | None, typer.Option(help="sampling rate in Hz of a file that does not say it")] = None,
-    unit: Annotated[str | None, typer.Option(help="unit of a file that does not say it: mV, uV, nV, or 5uV")] = None,
-    leads: Annotated[str | None, typer.Option(help="leads of a table without names, as in I,II,V1")] = None,
+    lead: LeadOption = None,
+    rate: RateOption = None,
+    unit: UnitOption = None,
+    leads: LeadsOption = None,
+    zero: ZeroOption = None,
+    accept_damaged: DamagedOption = False,
 ) -> None:
     """Show what a recording holds: format, leads, rate, length, units as found, patient, quality, annotations.
 
     Examples: `ecgprism info ecg.xml --plot ecg.png` ·
     `ecgprism info watch.csv --rate 512 --unit uV --leads I`
     """
-    from ecgprism.ecg.quality import FLAGS, assess
+    from ecgprism.ecg.quality import FLAGS, assess, doubts
     from ecgprism.formats import reading
 
-    given = tuple(name.strip() for name in leads.split(",")) if leads else None
-    recording = reading.read(path, lead_aliases(lead), rate_hz=rate, unit=unit, leads=given)
+    recording = reading.read_declared(path, declaration(lead, rate, unit, leads, zero, accept_damaged))
     quality = assess(recording)
     table = Table(box=None, pad_edge=False, show_header=False)
     units = ", ".join(sorted(set(recording.units) - {"derived"})) or "mV"
@@ -47,6 +62,7 @@ def info(
         "not recorded": f"{quality.missing:.1%}" if quality.missing else "",
         **{flag: ", ".join(getattr(quality, flag)) for flag in FLAGS},
         "quality": "no lead flagged" if quality.good else "",
+        "doubtful": "; ".join(doubts(recording)),
         "patient": ", ".join(f"{key} {value}" for key, value in recording.metadata.items()),
         "annotations": f"{len(recording.annotations)} ({len(beats)} beats)" if recording.annotations else "",
         **recording.details,
@@ -66,7 +82,12 @@ def info(
 def convert(
     source: Annotated[Path, typer.Argument(help="a recording of any format")],
     target: Annotated[Path, typer.Argument(help="what to write: .hea (WFDB), .edf or .dcm")],
-    lead: Annotated[list[str] | None, typer.Option(help="a lead's spelling, as in ECG=I (repeatable)")] = None,
+    lead: LeadOption = None,
+    rate: RateOption = None,
+    unit: UnitOption = None,
+    leads: LeadsOption = None,
+    zero: ZeroOption = None,
+    accept_damaged: DamagedOption = False,
     fill: Annotated[bool, typer.Option("--fill", help="write 0 mV where nothing was recorded (EDF, DICOM)")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing target")] = False,
 ) -> None:
@@ -76,7 +97,8 @@ def convert(
     """
     from ecgprism.formats.conversion import convert as run_conversion
 
-    written = run_conversion(source, target, lead_aliases=lead_aliases(lead), fill=fill, overwrite=overwrite, note=say)
+    declared = declaration(lead, rate, unit, leads, zero, accept_damaged)
+    written = run_conversion(source, target, declared=declared, fill=fill, overwrite=overwrite, note=say)
     out_console.print(f"[bold]{escape(str(written))}[/]: written")
 
 

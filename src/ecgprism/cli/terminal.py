@@ -7,13 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 from rich.console import Console
 
 from ecgprism.errors import EcgprismError
+
+if TYPE_CHECKING:
+    from ecgprism.formats.contract import Declared
 
 app = typer.Typer(
     name="ecgprism",
@@ -91,6 +94,34 @@ def key_values(texts: list[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             parsed[key] = value
     return parsed
+
+
+#: what every command that reads recordings lets its user say of them
+LeadOption = Annotated[list[str] | None, typer.Option(help="a lead's spelling, as in ECG=I or 'ECG#2=V1' (repeatable)")]
+RateOption = Annotated[float | None, typer.Option(help="sampling rate in Hz, where the file does not say it")]
+UnitOption = Annotated[str | None, typer.Option(help="unit, where the file does not say it: mV, uV, nV, V, or 5uV")]
+LeadsOption = Annotated[
+    str | None, typer.Option(help="leads of the channels by position, as in I,II,-,V1, or those to be read")
+]
+ZeroOption = Annotated[float | None, typer.Option(help="the number that means 0 mV in a table, as in 1024")]
+DamagedOption = Annotated[
+    bool, typer.Option("--accept-damaged", help="read files whose sums or lengths do not fit, and say so")
+]
+
+
+def declaration(
+    lead: list[str] | None,
+    rate: float | None,
+    unit: str | None,
+    leads: str | None,
+    zero: float | None,
+    accept_damaged: bool,
+) -> Declared:
+    """Return what these options say of a file. Raises EcgprismError, with the nearest lead."""
+    from ecgprism.formats.contract import Declared
+
+    given = tuple(name.strip() for name in leads.split(",")) if leads else None
+    return Declared(lead_aliases(lead), rate, unit, given, zero, accept_damaged)
 
 
 def lead_aliases(texts: list[str] | None) -> dict[str, str]:

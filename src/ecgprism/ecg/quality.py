@@ -21,6 +21,8 @@ CLIPPED_SHARE = 0.02  # of the samples at the largest or smallest value, in runs
 NOISY_SHARE = 0.5  # of the power above 1 Hz that lies above 35 Hz
 OFF_MV = 5.0  # drift of an electrode without contact, within a second
 OFF_SHARE = 0.1  # of the seconds
+USUAL_MV = (0.1, 50.0)  # peak-to-peak of the liveliest lead of a recording; outside, its unit or gain may be wrong
+USUAL_HZ = (50.0, 5000.0)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,19 @@ def assess(recording: Recording) -> Quality:
             found["off"].append(lead)
     missing = float(np.isnan(signal).mean())
     return Quality(**{flag: tuple(leads) for flag, leads in found.items()}, missing=missing)
+
+
+def doubts(recording: Recording) -> tuple[str, ...]:
+    """Return what makes the unit or the rate of a recording doubtful, in words; nothing is wrong with most."""
+    spans = [np.fmax.reduce(row) - np.fmin.reduce(row) for row in recording.signal]
+    span = float(np.fmax.reduce(np.array(spans, dtype=np.float64)))
+    said = []
+    if not USUAL_MV[0] <= span <= USUAL_MV[1]:
+        what = "moves by more than" if span < USUAL_MV[0] else "moves by"
+        said.append(f"{'no lead' if span < USUAL_MV[0] else 'a lead'} {what} {span:.3g} mV: is the unit right?")
+    if not USUAL_HZ[0] <= recording.rate_hz <= USUAL_HZ[1]:
+        said.append(f"a sampling rate of {recording.rate_hz:g} Hz is unusual for an ECG")
+    return tuple(said)
 
 
 def _clipped(values: NDArray[np.float32], low: float, high: float) -> bool:

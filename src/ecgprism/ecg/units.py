@@ -5,19 +5,11 @@ from __future__ import annotations
 import math
 import re
 
+# µ and μ are two characters, âµ and î¼ the same in UTF-8 that was read as Latin-1; mc is HealthKit's
 _PREFIXES = {
-    "": 1e3,
-    "m": 1.0,
-    "milli": 1.0,
-    "u": 1e-3,
-    "µ": 1e-3,
-    "μ": 1e-3,
-    "âµ": 1e-3,
-    "micro": 1e-3,
-    "mc": 1e-3,
-    "n": 1e-6,
-    "nano": 1e-6,
-}  # fmt: skip  (µ and μ are two characters; âµ is the first, written in UTF-8 and read as Latin-1; mc is HealthKit's)
+    **{"": 1e3, "m": 1.0, "milli": 1.0, "n": 1e-6, "nano": 1e-6},
+    **dict.fromkeys(("u", "µ", "μ", "âµ", "î¼", "micro", "mc"), 1e-3),
+}
 #: volts -> millivolts and so on: what a file may give as unit
 MILLIVOLTS_PER_UNIT = {prefix + name: factor for prefix, factor in _PREFIXES.items() for name in ("v", "volt", "volts")}
 LONGEST_UNIT = 100

@@ -44,6 +44,10 @@ class Declared:
     zero: float | None = None
     accept_damaged: bool = False
 
+    def with_aliases(self, aliases: Mapping[str, str]) -> Declared:
+        """Return the same with further lead spellings, which hold before its own."""
+        return replace(self, lead_aliases={**self.lead_aliases, **aliases})
+
     @property
     def step(self) -> str | None:
         """The unit where it tells the size of a step (`5uV`): what calibrates a channel that has no gain."""

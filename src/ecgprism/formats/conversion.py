@@ -25,6 +25,7 @@ from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.files import atomic
 from ecgprism.formats import reading
+from ecgprism.formats.contract import Declared
 from ecgprism.formats.wfdb import NOT_RECORDED, header_path
 
 Note = Callable[[str], None]
@@ -61,6 +62,7 @@ def convert(
     source: str | Path,
     target: str | Path,
     *,
+    declared: Declared | None = None,
     lead_aliases: Mapping[str, str] | None = None,
     fill: bool = False,
     overwrite: bool = False,
@@ -77,7 +79,7 @@ def convert(
     source, target = Path(source), Path(target)
     _writer(target)
     check_target(source, target, _files(target), overwrite)
-    recording = reading.read(source, lead_aliases)
+    recording = reading.read_declared(source, (declared or Declared()).with_aliases(lead_aliases or {}))
     return write(recording, target, fill=fill, overwrite=overwrite, note=note)
 
 
@@ -95,7 +97,7 @@ def write(
     writer = _writer(target)
     check_target(None, target, _files(target), overwrite)
     if recording.skipped:
-        said(f"{target}: channels that are no ECG leads, left out: {', '.join(recording.skipped)}")
+        said(f"{target}: channels left out: {', '.join(recording.skipped)}")
     if recording.annotations and writer is not _write_wfdb:
         said(f"{target}: {len(recording.annotations)} annotations left out; only WFDB (.hea) takes them along")
     writer(recording, target, fill, said)

@@ -27,7 +27,7 @@ EDF_MAGIC, BDF_MAGIC = b"0       ", b"\xffBIOSEMI"
 _DAYS_PER_YEAR = 365.2425
 _FIELDS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # bytes of each field of a signal, all signals of one before the next
 _JITTER_S = 0.01  # onsets are written with few digits: a record that begins so little off follows the one before it
-_ONSET = re.compile(rb"([+-]\d{1,12}(?:\.\d{0,12})?)(?:\x15(\d{1,12}(?:\.\d{0,12})?))?\x14")
+_ONSET = re.compile(rb"([+-]\d{1,12}(?:\.\d{0,12})?)(?:\x15(\d{1,12}(?:\.\d{0,12})?|\.\d{1,12}))?\x14")
 _SEXES = {"M": "male", "F": "female"}
 
 

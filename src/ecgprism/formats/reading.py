@@ -49,6 +49,11 @@ def read(
     not fit is read, and `details["damaged"]` says what is wrong. Raises ReadError naming file, format and reason.
     """
     declared = Declared(lead_aliases or {}, rate_hz, unit, tuple(leads) if leads else None, zero, accept_damaged)
+    return read_declared(path, declared)
+
+
+def read_declared(path: str | Path, declared: Declared) -> Recording:
+    """Read one recording with what is declared of it in one piece; see `read`."""
     path = Path(path)
     with _refusals(path):
         return _read(path, declared)

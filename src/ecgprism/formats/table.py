@@ -175,6 +175,8 @@ def _written(path: Path, head: list[tuple[int, str]], delimiter: str | None, dec
     first = next((n for n, row in enumerate(rows[:3]) if _is_row(row, decimal)), None)
     if first is None or (len(rows) > first + 1 and not _is_row(rows[first + 1], decimal)):
         return None
+    if delimiter is None and decimal == "," and any("," in line for _, line in head[:first]):
+        return None  # names with commas between them
     width = len(rows[first])
     if width > MAX_CHANNELS:
         raise ReadError(f"{path}, line {head[first][0]}: a table of {width} columns")
