@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def superdiagnostic(model: PrismModel, corpus: Corpus, splits: tuple[str, ...]) -> None:
-    name, _ = corpus.task("superdiagnostic" if "superdiagnostic" in corpus.meta["tasks"] else None)
+    name, _ = corpus.task("superdiagnostic" if "superdiagnostic" in corpus.tasks else None)
     examples = corpus.select(name, splits, model.task.classes)
     found = score(TorchEngine(model), CorpusAssembler(corpus, examples, model.spec)).probabilities
     area = intervals.bootstrap(

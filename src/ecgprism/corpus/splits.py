@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ecgprism.errors import EcgprismError
 
 SPLITS = ("train", "val", "test")
+NO_SPLIT = ""
 FRACTIONS: Mapping[str, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 

@@ -194,8 +194,7 @@ def _chunks(examples: Examples) -> Iterator[list[tuple[int, list[int]]]]:
 
 
 def _recorded(corpus: Corpus, number: int, r_peaks: NDArray[np.int64]) -> Recorded:
-    leads = tuple(corpus.records["leads"].iloc[number].split("|"))
-    return Recorded(number, corpus.signal(number), leads, corpus.rate_hz, r_peaks)
+    return Recorded(number, corpus.signal(number), corpus.leads_of(number), corpus.rate_hz, r_peaks)
 
 
 def _all_peaks(corpus: Corpus, examples: Examples) -> dict[int, NDArray[np.int64]]:

@@ -8,17 +8,10 @@ from typing import Literal, Protocol, runtime_checkable
 
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, ReadError
+from ecgprism.interface.card import Task
 
-Kind = Literal["multilabel", "multiclass"]
 Split = Literal["train", "val", "test"]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is classified: `multilabel` (any number of classes hold) or `multiclass` (exactly one)."""
-
-    kind: Kind
-    classes: tuple[str, ...]
+Labels = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -27,15 +20,17 @@ class Entry:
 
     `labels` maps a task to the names of the classes that hold; a task that is not in it says nothing about this record.
     `unused` is what the source says of the record besides and no class stands for (a code, a symbol): ingest counts it.
+    `declared` is what the source says of a file that does not say it itself: rate_hz, unit, leads.
     """
 
     record_id: str
     path: str
-    labels: Mapping[str, tuple[str, ...]]
+    labels: Labels
     patient_id: str | None = None
     split: Split | None = None
     metadata: Mapping[str, float | str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    declared: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class Item:
 
     start_s: float
     stop_s: float
-    labels: Mapping[str, tuple[str, ...]]
+    labels: Labels
     metadata: Mapping[str, float | str] = field(default_factory=dict)
 
     def within(self, samples: int, rate_hz: float) -> tuple[int, int]:
@@ -64,7 +59,10 @@ class Item:
 
 
 class Source(Protocol):
-    """A labelled data set. `lead_aliases` are spellings that this source alone declares to be a lead."""
+    """A labelled data set. `lead_aliases` are spellings that this source alone declares to be a lead.
+
+    It may have `notes`: lines on what it took for something else than it says, which ingest shows.
+    """
 
     tasks: Mapping[str, Task]
     lead_aliases: Mapping[str, str]

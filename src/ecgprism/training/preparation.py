@@ -67,12 +67,12 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
     if config.window_s > 2 * longest_s:
         raise EcgprismError(f"window_s = {config.window_s:g}: the longest training record has {longest_s:g} s")
     leads = common_leads(config.leads, corpus.leads, str(corpus.path))
-    schema = MetadataSchema.fit(corpus.metadata_of(examples["train"]), corpus.meta["metadata"])
+    schema = MetadataSchema.fit(corpus.metadata_of(examples["train"]), corpus.meta.metadata)
     spec = InputSpec(leads, corpus.rate_hz, round(config.window_s * corpus.rate_hz), schema)
     torch.manual_seed(config.train.seed)
     model = PrismModel.from_config(config, spec, task)
     model.card.task_name = task_name
-    model.card.lead_aliases = dict(corpus.meta["lead_aliases"])
+    model.card.lead_aliases = dict(corpus.meta.lead_aliases)
     model.card.fingerprint = corpus.fingerprint
     noise = config.augment.noise_from
     recorded = RecordedNoise.read(noise, corpus.rate_hz, "first").kinds.values() if noise is not None else ()
