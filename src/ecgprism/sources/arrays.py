@@ -1,0 +1,253 @@
+"""Your own data as arrays: signals (N, L, T) in memory, .npy, .npz or .h5, labels beside them.
+
+Axis legend: N recordings, L leads, T samples, K classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgprism.ecg.arrays import ArrayRecordings
+from ecgprism.ecg.recording import Recording
+from ecgprism.errors import ConfigError, EcgprismError, nearest, one_line
+from ecgprism.interface.card import Kind, Table, Task, is_missing
+from ecgprism.registry import register
+from ecgprism.sources.contract import Entry
+
+LABELS = "labels"
+KNOWN = (LABELS, "patient_id", "record_id")
+NO_REGRESSION = "numbers with fractions are no classes, and regression is not there: make classes of them"
+
+
+class ArraySource:
+    """Recordings in memory with their labels, patients and metadata, row by row."""
+
+    def __init__(
+        self,
+        recordings: ArrayRecordings,
+        labels: Any,
+        *,
+        classes: Sequence[str] | None = None,
+        kind: Kind | None = None,
+        task: str = LABELS,
+        patients: Sequence[Any] | None = None,
+        record_ids: Sequence[Any] | None = None,
+        metadata: Table | None = None,
+    ) -> None:
+        """`labels` are class names, lists of them, integers with `classes`, or one-hot or multi-hot (N, K) rows.
+
+        One label in every row makes the task multi-class unless `kind` says otherwise. Raises ConfigError.
+        """
+        self.recordings, self.task = recordings, task
+        n = len(recordings)
+        held, known = label_names(labels, classes)
+        for what, given in (("y", held), ("patients", patients), ("record_ids", record_ids)):
+            if given is not None and len(given) != n:
+                raise ConfigError(f"{what}: {len(given)} rows for {n} recordings")
+        self.held, self.patients = held, patients
+        single = all(len(row) == 1 for row in held)
+        self.notes = (
+            [] if kind or not single else ["every row has one label: the classes exclude each other (multiclass)"]
+        )
+        if (doubt := recordings.doubt()) is not None:
+            self.notes.append(doubt)
+        self.tasks: Mapping[str, Task] = {task: Task(kind or ("multiclass" if single else "multilabel"), known)}
+        self.lead_aliases: Mapping[str, str] = {}
+        self.record_ids = [f"{i:06d}" for i in range(n)] if record_ids is None else [str(name) for name in record_ids]
+        self.metadata = {name: _column(metadata, name, n) for name in _names(metadata)}
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the entries; a row without any label is one of no class (multi-label)."""
+        for number, (record_id, labels) in enumerate(zip(self.record_ids, self.held, strict=True)):
+            patient = self.patients[number] if self.patients is not None else None
+            yield Entry(
+                record_id,
+                f"X[{number}]",
+                {self.task: labels} if labels or self.tasks[self.task].kind == "multilabel" else {},
+                patient_id=None if is_missing(patient) else str(patient),
+                metadata={name: held for name, column in self.metadata.items() if (held := column[number]) is not None},
+            )
+
+    def read(self, entry: Entry) -> Recording:
+        """Return one recording."""
+        return self.recordings.read(int(entry.path[2:-1]))
+
+
+@register("sources", "arrays")
+class ArrayFileSource(ArraySource):
+    """A .npy, .npz or .h5 file with signals (N, L, T), mapped from disk, and a CSV with a row for each of them.
+
+    The CSV has a column `labels` (classes joined by `|`), and may have record_id, patient_id and metadata columns.
+    `rate_hz`, `unit` and `leads` (joined by a comma) must be said. `key` names the array of an .npz or .h5 file.
+    """
+
+    def __init__(
+        self, root: Path, labels: Path, rate_hz: float | None = None, unit: str | None = None, leads: str | None = None,
+        key: str | None = None, kind: Kind | None = None, task: str = LABELS, classes: str | None = None,
+    ) -> None:  # fmt: skip
+        """`root` is the file of signals."""
+        signals = mapped(root, key)
+        names = [name.strip() for name in leads.split(",")] if leads else None
+        table = _csv(labels)
+        if LABELS not in table:
+            raise EcgprismError(f"{labels}: column 'labels' is missing{nearest(LABELS, table)}")
+        super().__init__(
+            ArrayRecordings.of(signals, rate_hz, names, unit),
+            [[part.strip() for part in text.split("|") if part.strip()] for text in table[LABELS]],
+            classes=[part.strip() for part in classes.split("|")] if classes else None,
+            kind=kind,
+            task=task,
+            patients=[patient or None for patient in table["patient_id"]] if "patient_id" in table else None,
+            record_ids=table.get("record_id"),
+            metadata={name: column for name, column in table.items() if name not in KNOWN},
+        )
+
+
+def mapped(path: Path, key: str | None = None) -> NDArray[Any]:
+    """Return the array of a file without loading it. Raises EcgprismError for a file that holds none, or several."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".npy":
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        if suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return np.asarray(archive[_key(path, list(archive.files), key)])
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise EcgprismError(f"{path}: no array in it ({one_line(error)})") from None
+    if suffix in (".h5", ".hdf5"):
+        return _hdf5(path, key)
+    raise EcgprismError(f"{path}: expected .npy, .npz or .h5")
+
+
+def _hdf5(path: Path, key: str | None) -> NDArray[Any]:
+    try:
+        import h5py  # noqa: PLC0415  (an extra)
+    except ImportError:
+        raise EcgprismError(f"{path}: reading HDF5 needs the extra: pip install 'ecgprism[arrays]'") from None
+    try:
+        file = h5py.File(path, "r")
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if getattr(item, "ndim", 0) == 3 else None)
+        return file[_key(path, names, key)]  # read slice by slice
+    except OSError as error:
+        raise EcgprismError(f"{path}: damaged HDF5 ({one_line(error)})") from None
+
+
+def _key(path: Path, names: Sequence[str], key: str | None) -> str:
+    if key is None and len(names) == 1:
+        return names[0]
+    if key not in names:
+        said = f"no array {key!r}" if key else f"{len(names)} arrays"
+        raise EcgprismError(f"{path}: {said}{nearest(key or '', names)}; choose one with key=NAME")
+    return str(key)
+
+
+def label_names(labels: Any, classes: Sequence[str] | None) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """Return the class names of every row, and all classes in order. Raises ConfigError for what is no label."""
+    table = _matrix(labels)
+    if table is not None:
+        return _from_rows(table, classes)
+    rows = [_row(value, number, classes) for number, value in enumerate(labels)]
+    found = {name for row in rows for name in row}
+    known = tuple(classes) if classes is not None else tuple(sorted(found))
+    for number, row in enumerate(rows):
+        for name in row:
+            if name not in known:
+                raise ConfigError(f"y[{number}] = {name!r}: no such class{nearest(name, known)}")
+    if not known:
+        raise ConfigError("y: no row has a label")
+    return rows, known
+
+
+def _matrix(labels: Any) -> NDArray[Any] | None:
+    """Return one-hot or multi-hot rows (N, K), or None for labels of another form."""
+    if not hasattr(labels, "ndim") and not hasattr(labels, "columns"):
+        return None
+    held = np.asarray(labels)
+    return held if held.ndim == 2 and held.dtype.kind in "biuf" else None
+
+
+def _from_rows(held: NDArray[Any], classes: Sequence[str] | None) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    if not np.isin(held, (0, 1)).all():
+        other = held[~np.isin(held, (0, 1))].flat[0]
+        raise ConfigError(f"y: {other!r} in rows of shape {held.shape}: expected 0 or 1 by class; {NO_REGRESSION}")
+    if classes is None or len(classes) != held.shape[1]:
+        raise ConfigError(f"y has {held.shape[1]} columns: name them in order with classes=[...]")
+    names = np.asarray(classes, dtype=object)
+    return [tuple(names[row.astype(bool)]) for row in held], tuple(classes)
+
+
+def _row(value: Any, number: int, classes: Sequence[str] | None) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value.strip(),) if value.strip() else ()
+    if is_missing(value):
+        return ()
+    if isinstance(value, bool | np.bool_ | int | np.integer):
+        return (_numbered(int(value), number, classes),)
+    if isinstance(value, float | np.floating):
+        if value != int(value):
+            raise ConfigError(f"y[{number}] = {value}: {NO_REGRESSION}")
+        return (_numbered(int(value), number, classes),)
+    if isinstance(value, Sequence | set | frozenset | np.ndarray):
+        return tuple(name for part in value for name in _row(part, number, classes))
+    raise ConfigError(f"y[{number}] = {value!r}: expected a class's name or number, or several of them")
+
+
+def _numbered(value: int, number: int, classes: Sequence[str] | None) -> str:
+    if classes is None:
+        raise ConfigError(f"y[{number}] = {value}: numbers need their names, as in classes=['NORM', 'MI']")
+    if not 0 <= value < len(classes):
+        raise ConfigError(
+            f"y[{number}] = {value}: expected 0 to {len(classes) - 1}, the numbers of {', '.join(classes)}"
+        )
+    return classes[value]
+
+
+def _names(metadata: Table | None) -> list[str]:
+    if metadata is None:
+        return []
+    return [str(name) for name in metadata]  # type: ignore[attr-defined]  # a mapping or a DataFrame
+
+
+def _column(metadata: Table | None, name: str, n: int) -> list[float | str | None]:
+    assert metadata is not None
+    column = list(metadata[name])
+    if len(column) != n:
+        raise ConfigError(f"metadata: column {name!r} has {len(column)} rows for {n} recordings")
+    return [_value(value) for value in column]
+
+
+def _value(value: Any) -> float | str | None:
+    if is_missing(value) or value == "":
+        return None
+    return float(value) if isinstance(value, int | float | np.integer | np.floating) else str(value)
+
+
+def _csv(path: Path) -> dict[str, list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise EcgprismError(f"{path}: not a CSV table ({one_line(error)})") from None
+    if len(rows) < 2:
+        raise EcgprismError(f"{path}: holds no rows")
+    names = [name.strip() for name in rows[0]]
+    for line, row in enumerate(rows[1:], start=2):
+        if len(row) != len(names):
+            raise EcgprismError(f"{path}, line {line}: {len(row)} cells under {len(names)} columns")
+    return {name: [row[k].strip() for row in rows[1:]] for k, name in enumerate(names)}
+
+
+def content_digest(signals: Any) -> str:
+    """Return a digest of some recordings: what tells one array from another that has the same labels."""
+    digest = hashlib.sha256(repr((len(signals), np.shape(signals[0]))).encode())
+    for i in np.linspace(0, len(signals) - 1, min(len(signals), 64)).astype(int):
+        digest.update(np.ascontiguousarray(signals[i]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,181 @@
+"""Arrays in: what is declared holds, what is not is asked for, labels in every usual form, nothing guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecgprism.ecg.arrays import ArrayRecordings
+from ecgprism.errors import ConfigError, EcgprismError, ReadError
+from ecgprism.sources.arrays import ArraySource, label_names, mapped
+from ecgprism.sources.opening import open_source
+
+CLASSES = ("AF", "MI", "NORM")
+X = np.random.default_rng(0).normal(size=(6, 2, 400)).astype(np.float32)
+
+
+def recordings(signals: object = X, **changes: object) -> ArrayRecordings:
+    given = {"rate_hz": 500, "leads": ["ii", "V1"], "unit": "mV"} | changes
+    return ArrayRecordings.of(signals, **given)  # type: ignore[arg-type]
+
+
+def test_signals_are_millivolts_at_their_rate_under_their_leads() -> None:
+    held = recordings((X * 1000).astype(np.int32), unit="uV")
+    assert len(held) == 6
+    found = held.read(3)
+    assert (found.rate_hz, found.leads, found.units, found.format) == (500.0, ("II", "V1"), ("uV", "uV"), "array")
+    np.testing.assert_allclose(found.signal, X[3], atol=0.001)
+    steps = recordings(np.full((1, 2, 9), 100, dtype=np.int16), unit="4.88uV").read(0)
+    np.testing.assert_allclose(steps.signal, 0.488, rtol=1e-6)
+
+
+def test_recordings_of_unlike_length_are_a_list() -> None:
+    held = recordings([X[0], X[1][:, :100]])
+    assert [held.read(i).signal.shape for i in range(2)] == [(2, 400), (2, 100)]
+    with pytest.raises(ReadError, match=r"X\[1\]: float32 of shape \(3, 5\); expected numbers of 2 leads"):
+        recordings([X[0], np.zeros((3, 5), dtype=np.float32)]).read(1)
+
+
+def test_what_is_not_finite_is_not_recorded() -> None:
+    signal = X[:1].copy()
+    signal[0, 1, :7] = np.inf
+    assert np.isnan(recordings(signal).read(0).signal[1, :7]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rate_hz": None}, "rate_hz is missing"),
+        ({"unit": None}, "unit is missing"),
+        ({"leads": None}, "leads are missing: name the 2 rows"),
+        ({"rate_hz": 0}, "rate_hz: sampling rate 0 Hz"),
+        ({"unit": "volt per metre"}, "no unit of voltage"),
+        ({"leads": ["II"]}, "1 names for signals of shape"),
+        ({"leads": ["II", "II"]}, "one stands twice"),
+        ({"leads": ["II", "Q9"]}, "'Q9' is no lead"),
+        ({"signals": X.transpose(0, 2, 1)}, r"the axes are \(N, T, L\); give X.transpose\(0, 2, 1\)"),
+        ({"signals": X[0]}, r"expected \(N, leads, samples\)"),
+        ({"signals": []}, "X holds no recording"),
+    ],
+)
+def test_what_is_missing_or_cannot_be_is_named(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        recordings(**changes)
+
+
+def test_a_size_that_no_ecg_has_is_said() -> None:
+    assert recordings().doubt() is None
+    assert "is the unit right?" in (recordings(X * 1000).doubt() or "")
+    assert "is the unit right?" in (recordings(X / 1e6).doubt() or "")
+    assert recordings(X * 1000, unit="uV").doubt() is None
+    assert recordings(np.zeros_like(X)).doubt() is None, "flat leads are told of elsewhere"
+
+
+SETS = st.lists(st.sets(st.sampled_from(CLASSES)), min_size=1, max_size=8)
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(SETS)
+def test_names_numbers_and_rows_of_ones_say_the_same(held: list[set[str]]) -> None:
+    wanted = [tuple(sorted(row)) for row in held]
+    hot = np.array([[name in row for name in CLASSES] for row in held])
+    forms = [
+        (wanted, CLASSES), ([list(row) for row in wanted], CLASSES), (held, CLASSES), (hot, CLASSES),
+        (hot.astype(np.float64), CLASSES), (pd.DataFrame(hot.astype(int), columns=CLASSES), CLASSES),
+        ([[CLASSES.index(name) for name in row] for row in wanted], CLASSES),
+    ]  # fmt: skip
+    for form, classes in forms:
+        rows, known = label_names(form, classes)
+        assert [tuple(sorted(row)) for row in rows] == wanted
+        assert known == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "rows"),
+    [
+        (["NORM", "MI", " AF "], None, [("NORM",), ("MI",), ("AF",)]),
+        (np.array(["NORM", "MI"]), None, [("NORM",), ("MI",)]),
+        (pd.Series(["NORM", None]), None, [("NORM",), ()]),
+        ([2, 0], CLASSES, [("NORM",), ("AF",)]),
+        (np.array([2, 1]), CLASSES, [("NORM",), ("MI",)]),
+        ([1.0, 2.0], CLASSES, [("MI",), ("NORM",)]),
+    ],
+)
+def test_one_label_a_row_in_every_usual_form(labels: object, classes: object, rows: list[tuple[str, ...]]) -> None:
+    assert label_names(labels, classes)[0] == rows  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "said"),
+    [
+        ([0.5, 1.0], CLASSES, r"y\[0\] = 0.5: .*regression is not there"),
+        (np.array([[0.2, 0.8]]), ("a", "b"), "regression is not there"),
+        ([1, 2], None, "numbers need their names"),
+        ([3], CLASSES, "expected 0 to 2"),
+        (["NROM"], CLASSES, "no such class; did you mean 'NORM'"),
+        (np.eye(3), None, r"y has 3 columns: name them"),
+        (np.eye(3), ("a", "b"), r"y has 3 columns: name them"),
+        ([None], None, "no row has a label"),
+        ([object()], None, "expected a class's name or number"),
+    ],
+)
+def test_what_is_no_label_is_refused_with_its_row(labels: object, classes: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        label_names(labels, classes)  # type: ignore[arg-type]
+
+
+def test_a_source_tells_kind_patients_and_metadata() -> None:
+    table = pd.DataFrame({"age": [60, None, 50, 40, 30, 20], "sex": ["male", "female", None, "male", "male", "male"]})
+    source = ArraySource(recordings(), [*["NORM"] * 5, "MI"], patients=[1, 1, 2, 3, None, 4], metadata=table)
+    assert source.tasks["labels"].kind == "multiclass"
+    assert any("exclude each other" in note for note in source.notes)
+    entries = list(source.entries())
+    assert [entry.patient_id for entry in entries] == ["1", "1", "2", "3", None, "4"]
+    assert entries[1].metadata == {"sex": "female"}
+    assert entries[5].labels == {"labels": ("MI",)}
+    several = ArraySource(recordings(), [["NORM"], [], ["MI", "NORM"], [], [], []])
+    assert several.tasks["labels"].kind == "multilabel"
+    with pytest.raises(ConfigError, match="y: 2 rows for 6 recordings"):
+        ArraySource(recordings(), ["a", "b"])
+    with pytest.raises(ConfigError, match="metadata: column 'age' has 1 rows"):
+        ArraySource(recordings(), ["a"] * 6, metadata={"age": [1]})
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "h5"])
+def test_files_of_arrays_are_opened_with_their_table(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "npy":
+        np.save(path, X)
+    elif suffix == "npz":
+        np.savez(path, X=X)
+    else:
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            file["tracings"] = X
+            file["ids"] = np.arange(6)
+    (tmp_path / "y.csv").write_text(
+        "record_id,patient_id,labels,age\n" + "\n".join(f"r{i},p{i},A|B,6{i}" for i in range(6))
+    )
+    options = {"labels": str(tmp_path / "y.csv"), "rate_hz": 500, "unit": "mV", "leads": "II,V1"}
+    source = open_source("arrays", path, options)
+    entries = list(source.entries())
+    assert [entry.record_id for entry in entries] == [f"r{i}" for i in range(6)]
+    np.testing.assert_array_equal(source.read(entries[4]).signal, X[4])
+    with pytest.raises(EcgprismError, match="rate_hz is missing"):
+        open_source("arrays", path, options | {"rate_hz": None})
+
+
+def test_what_holds_no_array_is_one_line(tmp_path: Path) -> None:
+    for name, content in (("a.npy", b"x"), ("a.npz", b"PK"), ("b.npy", b""), ("a.txt", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(EcgprismError, match=name):
+            mapped(tmp_path / name)
+    np.savez(tmp_path / "two.npz", a=X, b=X)
+    with pytest.raises(EcgprismError, match=r"2 arrays.*choose one with key=NAME"):
+        mapped(tmp_path / "two.npz")
+    assert mapped(tmp_path / "two.npz", "b").shape == X.shape
