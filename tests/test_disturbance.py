@@ -86,6 +86,51 @@ def test_a_swap_undoes_itself_and_keeps_einthoven(pair: str) -> None:
     np.testing.assert_allclose(once[rows[1]], once[rows[0]] + once[rows[2]], atol=3e-6)
 
 
+@pytest.mark.parametrize("pair", [*SWAPS, "LA/V1"])
+def test_a_swap_touches_only_leads_that_take_part(pair: str) -> None:
+    """A lead that is missing, or missing for a while, is missing in the one lead that it becomes, and nowhere else."""
+    before = twelve()
+    whole = swap_leads(before.signal, before.leads, pair)
+    moved = {lead for lead, row, was in zip(before.leads, whole, before.signal, strict=True) if (row != was).any()}
+    for lost in before.leads:
+        signal = before.signal.copy()
+        signal[before.leads.index(lost), 300:310] = np.nan
+        after = swap_leads(signal, before.leads, pair)
+        gaps = np.isnan(after)
+        np.testing.assert_array_equal(after[~gaps], whole[~gaps])
+        for lead, row, was in zip(before.leads, after, signal, strict=True):
+            if lead not in moved:
+                np.testing.assert_array_equal(row, was)
+        if pair in SWAPS:
+            assert gaps.sum() == 10  # 120 where a gap times a weight of 0 was counted in
+    if pair in SWAPPED:
+        assert moved == {lead for lead, change in SWAPPED[pair].items() if change != ("+", lead)}
+    elif pair in SWAPS:
+        assert moved == set(pair.split("/"))
+
+
+def test_a_swap_of_a_limb_and_a_chest_electrode_follows_the_potentials() -> None:
+    """By hand from the definitions: with LA and V1 exchanged, I is V1's potential minus RA's."""
+    rng = np.random.default_rng(0)
+    potential = dict(zip(("RA", "LA", "LL", "V1", "V2", "V3", "V4", "V5", "V6"), rng.normal(size=(9, 50)), strict=True))
+
+    def leads_of(p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        terminal = (p["RA"] + p["LA"] + p["LL"]) / 3
+        limb = {
+            "I": p["LA"] - p["RA"], "II": p["LL"] - p["RA"], "III": p["LL"] - p["LA"],
+            "aVR": p["RA"] - (p["LA"] + p["LL"]) / 2, "aVL": p["LA"] - (p["RA"] + p["LL"]) / 2,
+            "aVF": p["LL"] - (p["RA"] + p["LA"]) / 2,
+        }  # fmt: skip
+        return limb | {f"V{i}": p[f"V{i}"] - terminal for i in range(1, 7)}
+
+    before = leads_of(potential)
+    expected = leads_of(potential | {"LA": potential["V1"], "V1": potential["LA"]})
+    signal = np.array([before[lead] for lead in STANDARD_LEADS], dtype=np.float32)
+    found = swap_leads(signal, STANDARD_LEADS, "LA/V1")
+    for lead, row in zip(STANDARD_LEADS, found, strict=True):
+        np.testing.assert_allclose(row, expected[lead], atol=1e-5, err_msg=lead)
+
+
 def test_a_swap_needs_its_leads() -> None:
     recorded = twelve()
     np.testing.assert_array_equal(swap_leads(recorded.signal[:6], recorded.leads[:6], "LA/RA"), recorded.signal[:6])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ import pytest
 import wfdb
 from sklearn import metrics as reference
 
+from ecgprism.config import parse_config, read_config
 from ecgprism.corpus.ingestion import ingest
 from ecgprism.corpus.inputs import CorpusAssembler
 from ecgprism.corpus.store import Corpus
 from ecgprism.ecg.conditioning import prepared_signal
 from ecgprism.errors import EcgprismError, ReadError
 from ecgprism.evidence.evaluation import evaluate
+from ecgprism.evidence.reports import EvaluationReport
 from ecgprism.interface.card import Card
 from ecgprism.interface.inputs import SignalAssembler, Windows
 from ecgprism.interface.scoring import score
@@ -26,6 +29,7 @@ from ecgprism.model.engine import TorchEngine
 from ecgprism.model.prism import PrismModel
 from ecgprism.prediction.files import embed, predict
 from ecgprism.simulator.simulation import simulate
+from ecgprism.training.run import fit
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +229,157 @@ def test_a_card_with_an_impossible_value_is_refused(run_path: Path, field: str, 
     with pytest.raises(EcgprismError, match=r"m\.safetensors: damaged card: ") as error:
         Card.parsed(json.dumps(card), "m.safetensors")
     assert "\n" not in str(error.value)
+
+
+# Other classes, other windows, other values
+
+
+def labelled(folder: Path, labels: list[str], **options: str) -> Path:
+    """Return a corpus of simulated recordings with these labels."""
+    folder.mkdir()
+    rows = [{"path": str(write(folder, f"r{i:02d}", i)), "labels": label} for i, label in enumerate(labels)]
+    pd.DataFrame(rows).to_csv(folder / "m.csv", index=False)
+    return ingest("manifest", folder / "m.csv", folder / "corpus", options=options, workers=1).path
+
+
+@pytest.fixture(scope="module")
+def beats_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("beats")
+    corpus = labelled(folder / "own", ["N", "S", "V"] * 14, kind="multiclass")
+    views = {"freq": {"view": "spectrum", "encoder": {"mlp": {"hidden": 8}}}}
+    tree = {"corpus": str(corpus), "views": views, "dim": 8, "train": {"epochs": 1, "monitor": "loss"}}
+    fit(parse_config(tree), folder / "run")
+    return folder / "run"
+
+
+def test_exclusive_classes_that_the_model_does_not_know_are_left_out_and_counted(
+    beats_run: Path, tmp_path: Path
+) -> None:
+    labels = ["N", "S", "V"] * 5 + ["F", "Q", "F"]
+    more = labelled(tmp_path / "more", labels, kind="multiclass", task="beat")
+    same = labelled(tmp_path / "same", labels[:15], kind="multiclass")
+    found, expected = (
+        evaluate(beats_run, corpus=corpus, out=tmp_path / f"out{i}", resamples=20).report
+        for i, corpus in enumerate((more, same))
+    )
+    assert (found.items, found.left_out, found.other_classes) == (15, 0, {"F": 2, "Q": 1})
+    assert found.positives == {"N": 5, "S": 5, "V": 5}
+    assert found.task == "beat"
+    assert any("does not know (F 2, Q 1): left out" in note for note in found.notes)
+    assert str(found.metrics) == str(expected.metrics)  # as text NaN equals NaN
+    assert str(found.per_class) == str(expected.per_class)
+    assert np.sum(found.confusion) == 15
+
+
+def test_in_multi_label_data_other_classes_are_negatives(run_path: Path, tmp_path: Path) -> None:
+    labels = ["NORM", "MI", "STTC", "CD", "HYP", "MI|AFIB"] * 3 + ["AFIB", "AFIB"]
+    other = labelled(tmp_path / "other", labels)
+    result = evaluate(run_path, corpus=other, out=tmp_path / "out", resamples=20)
+    report, table = result.report, result.predictions
+    assert (report.items, report.left_out, report.other_classes) == (20, 0, {"AFIB": 5})
+    assert report.positives == {"NORM": 3, "MI": 6, "STTC": 3, "CD": 3, "HYP": 3}
+    assert any("(AFIB 5): negatives" in note for note in report.notes)
+    assert not table.filter(like="target_").to_numpy()[-2:].any()
+    expected = reference.roc_auc_score(["MI" in label for label in labels], table["p_MI"])
+    assert report.per_class["MI"]["auroc"].value == pytest.approx(expected, abs=1e-12)
+
+
+def test_classes_that_the_data_have_no_labels_of_are_without_metrics(
+    run_path: Path, beats_run: Path, tmp_path: Path
+) -> None:
+    other = labelled(tmp_path / "other", ["NORM", "MI", "NORM|MI"] * 4)
+    result = evaluate(run_path, corpus=other, out=tmp_path / "out", resamples=20)
+    report = result.report
+    assert report.unlabelled == ("STTC", "CD", "HYP")
+    assert any("no labels of STTC, CD, HYP" in note for note in report.notes)
+    expected = reference.roc_auc_score(result.predictions["target_MI"], result.predictions["p_MI"])
+    assert report.per_class["MI"]["auroc"].value == pytest.approx(expected, abs=1e-12)
+    assert all(math.isnan(each.value) for each in report.per_class["HYP"].values())
+    assert all(math.isnan(each.value) for each in report.metrics.values())
+    assert "target_HYP" not in result.predictions
+    assert "p_HYP" in result.predictions
+    # exclusive classes: a record labelled otherwise is no V, so that accuracy stands
+    other = labelled(tmp_path / "two", ["N", "S"] * 6, kind="multiclass")
+    found = evaluate(beats_run, corpus=other, out=tmp_path / "out2", resamples=20).report
+    assert found.unlabelled == ("V",)
+    assert found.metrics["accuracy"].known
+    assert math.isnan(found.metrics["macro_f1"].value)
+    assert math.isnan(found.per_class["V"]["f1"].value)
+
+
+def test_no_class_in_common_is_refused_with_both_lists(beats_run: Path, tmp_path: Path) -> None:
+    other = labelled(tmp_path / "other", ["x", "y"] * 3, kind="multiclass")
+    with pytest.raises(EcgprismError, match=r"classes N, S, V; its task labels has x, y"):
+        evaluate(beats_run, corpus=other, out=tmp_path / "out")
+    several = labelled(tmp_path / "several", ["N|S", "V"] * 3)
+    with pytest.raises(EcgprismError, match="several classes of task labels, which the model excludes"):
+        evaluate(beats_run, corpus=several, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def windowed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on items of three windows, with ten positives of some classes in validation."""
+    folder = tmp_path_factory.mktemp("windowed")
+    corpus = ingest("simulated", None, folder / "corpus", options={"n": 400}, workers=1).path
+    views = {"freq": {"view": "spectrum", "encoder": {"mlp": {"hidden": 8}}}}
+    tree = {"corpus": str(corpus), "window_s": 4, "views": views, "dim": 8, "train": {"epochs": 1, "monitor": "loss"}}
+    fit(parse_config(tree), folder / "run")
+    return folder / "run"
+
+
+def test_the_maximum_of_windows_has_thresholds_of_its_own_from_validation(windowed_run: Path, tmp_path: Path) -> None:
+    mean, highest = (evaluate(windowed_run, out=tmp_path / how, aggregate=how, resamples=10) for how in ("mean", "max"))
+    model = PrismModel.load(windowed_run)
+    corpus = Corpus(read_config(windowed_run / "config.yaml").corpus)
+    examples = corpus.select("superdiagnostic", ("val",), model.task.classes)
+    scores = score(TorchEngine(model), CorpusAssembler(corpus, examples, model.spec), aggregate="max")
+    enough = examples.target.sum(axis=0) >= 10
+    assert enough.any()
+    for k, name in enumerate(model.task.classes):
+        candidates = [0.0, *np.unique(scores.probabilities[:, k]), 1.0]
+        f1 = [reference.f1_score(examples.target[:, k], scores.probabilities[:, k] >= t) for t in candidates]
+        chosen = highest.report.thresholds[k]
+        if enough[k]:
+            assert reference.f1_score(examples.target[:, k], scores.probabilities[:, k] >= chosen) == max(f1)
+        else:
+            assert chosen == 0.5
+        assert (highest.predictions[f"t_{name}"] == chosen).all()
+        assert (mean.predictions[f"t_{name}"] == model.card.thresholds[k]).all()
+    assert mean.report.thresholds == model.card.thresholds
+    assert any("chosen anew on validation, for aggregate max" in note for note in highest.report.notes)
+
+
+def test_without_the_validation_data_the_thresholds_of_the_maximum_are_one_half(
+    windowed_run: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "run"
+    moved.mkdir()
+    (moved / "model.safetensors").write_bytes((windowed_run / "model.safetensors").read_bytes())
+    text = (windowed_run / "config.yaml").read_text()
+    (moved / "config.yaml").write_text(re.sub("^corpus: .*$", "corpus: gone", text, flags=re.MULTILINE))
+    other = labelled(tmp_path / "other", ["NORM", "MI"] * 3, classes="NORM|MI|STTC|CD|HYP")
+    report = evaluate(moved, corpus=other, aggregate="max", out=tmp_path / "out", resamples=10).report
+    assert report.thresholds == (0.5,) * 5
+    assert any("thresholds are 0.5" in note for note in report.notes)
+    assert any("corpus is gone" in note for note in report.notes)
+
+
+def test_metadata_that_the_model_does_not_know_is_said(run_path: Path, tmp_path: Path) -> None:
+    rows = [{"path": str(write(tmp_path, f"r{i}", i)), "labels": "NORM|MI", "sex": "xyz"} for i in range(4)]
+    pd.DataFrame(rows).to_csv(tmp_path / "m.csv", index=False)
+    other = ingest("manifest", tmp_path / "m.csv", tmp_path / "corpus", workers=1).path
+    report = evaluate(run_path, corpus=other, out=tmp_path / "out", resamples=10).report
+    assert any(note.startswith("metadata sex: the model does not know xyz") for note in report.notes)
+
+
+def test_a_report_is_read_back_as_it_was_written_and_damage_is_one_line(evaluated: Path, tmp_path: Path) -> None:
+    text = (evaluated / "metrics.json").read_text()
+    report = EvaluationReport.read(evaluated / "metrics.json")
+    assert report.to_json() == text
+    (tmp_path / "metrics.json").write_text(text[: len(text) // 2])
+    with pytest.raises(EcgprismError, match=r"metrics\.json: damaged") as error:
+        EvaluationReport.read(tmp_path / "metrics.json")
+    assert "\n" not in str(error.value)
+    with pytest.raises(EcgprismError, match="No such file"):
+        EvaluationReport.read(tmp_path / "nothing.json")

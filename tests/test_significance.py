@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom
 from sklearn.metrics import roc_auc_score
 
+from ecgprism.metrics.intervals import interval
 from ecgprism.metrics.significance import delong, delong_difference, holm, mcnemar
 
 # 113 patients with a subarachnoid haemorrhage (Turck et al. 2010, doi:10.1007/s00134-009-1641-y): poor outcome, WFNS
@@ -95,6 +96,20 @@ def test_equal_curves_do_not_differ_and_one_class_is_undefined() -> None:
     assert all(map(np.isnan, (undefined.value, undefined.low, undefined.high, undefined.p)))
     one_patient = delong_difference(target, score, score[::-1], np.zeros(20))
     assert np.isnan(one_patient.p)
+
+
+def test_an_undefined_difference_has_no_p_and_counts_for_nothing_in_holm() -> None:
+    """Its p value was 1.0 and took part: four tests of which one is undefined are three."""
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(1, 0.5, 999)
+    known = [interval(np.float64(1.0), drawn + shift).difference() for shift in (0.0, 0.3, 1.0)]
+    undefined = interval(np.float64(np.nan), np.full(999, np.nan)).difference()
+    p = np.array([each.p for each in [*known, undefined]])
+    assert np.isnan(p[3])
+    np.testing.assert_allclose(holm(p)[:3], holm(p[:3]))
+    assert np.isnan(holm(p)[3])
+    # the least two-sided p value of B resamples is 2 / (B + 1)
+    assert interval(np.float64(9.0), drawn + 8).p == pytest.approx(2 / 1000)
 
 
 def test_delong_refuses_arrays_that_do_not_fit() -> None:
