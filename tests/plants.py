@@ -241,11 +241,8 @@ def scp(data: bytes) -> Iterator[Planted]:
                     partial(_scp_of, {**held, number: _slack(held[number], text)}),
                 )
         yield "behind the end", plant, partial(bytes, data + text)
-        yield (
-            "serial number",
-            plant,
-            _scp_of({**held, 1: held[1].replace(b"SN99812X\0", text.rstrip(b"\0") + b"\0", 1)}),
-        )
+        device = held[1].replace(b"SN99812X\0", text.rstrip(b"\0") + b"\0", 1)
+        yield "serial number", plant, partial(_scp_of, {**held, 1: device})
         for at in range(len(held[3]) - 16 - 4):
             if at in (0, 1, 2, 6, 10, 11, 15):
                 section = bytearray(held[3])
