@@ -9,6 +9,7 @@ import re
 import struct
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
@@ -18,8 +19,8 @@ from pydicom.datadict import DicomDictionary, keyword_for_tag
 NAME, NUMBER, DATE = "Kowalska", "7712345", "19580317"
 PLANTS = (NAME, NUMBER, DATE)
 _STAND_IN = "65432198"  # as long as NAME
-#: (where, what, file)
-Planted = tuple[str, str, bytes]
+#: (where, what, how the file is made); None where such a file cannot be made
+Planted = tuple[str, str, Callable[[], bytes | None]]
 
 
 def survives(plant: str, data: bytes) -> bool:
@@ -53,11 +54,11 @@ def dicom(data: bytes) -> Iterator[Planted]:
         if seen[kind] > 2:  # of many leads and annotations, two
             continue
         for plant in PLANTS:
-            yield from _dicom_with(data, f"element {kind}", plant, lambda file, p=plant, at=path: _set(file, at, p))
+            yield f"element {kind}", plant, partial(_dicom_with, data, partial(_set, path, plant))
     yield from _added(data)
     for plant in PLANTS:
-        yield "preamble", plant, plant.encode().ljust(128, b"\0") + data[128:]
-        yield "behind the end", plant, data + plant.encode()
+        yield "preamble", plant, partial(bytes, plant.encode().ljust(128, b"\0") + data[128:])
+        yield "behind the end", plant, partial(bytes, data + plant.encode())
 
 
 def _elements(dataset: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -68,7 +69,7 @@ def _elements(dataset: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, .
                 yield from _elements(item, (*path, element.tag, number))
 
 
-def _set(file: Any, path: tuple[Any, ...], plant: str) -> None:
+def _set(path: tuple[Any, ...], plant: str, file: Any) -> None:
     for part in path[:-1]:
         file = file[part]
     element = file[path[-1]]
@@ -100,7 +101,7 @@ def _value(representation: str, plant: str) -> Any:  # noqa: PLR0911  (a represe
     return plant
 
 
-def _dicom_with(data: bytes, where: str, plant: str, change: Callable[[Any], None]) -> Iterator[Planted]:
+def _dicom_with(data: bytes, change: Callable[[Any], None]) -> bytes | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
@@ -110,13 +111,12 @@ def _dicom_with(data: bytes, where: str, plant: str, change: Callable[[Any], Non
             change(file)
             stream = io.BytesIO()
             file.save_as(stream)
-            made = stream.getvalue().replace(_STAND_IN.encode(), NAME.encode())
+            return stream.getvalue().replace(_STAND_IN.encode(), NAME.encode())
         except Exception:  # a value that pydicom cannot write at all is no plant
-            return
+            return None
         finally:
             pydicom.config.settings.writing_validation_mode = pydicom.config.WARN
             pydicom.config.settings.reading_validation_mode = pydicom.config.WARN
-    yield where, plant, made
 
 
 def _added(data: bytes) -> Iterator[Planted]:
@@ -132,19 +132,29 @@ def _added(data: bytes) -> Iterator[Planted]:
             representation = DicomDictionary[tag][0].split(" or ")[0] if tag in DicomDictionary else "UN"
             for vr in {representation, *(("CS", "OB", "DS", "IS", "LO", "SQ") if tag in unknown else ())}:
                 plant = PLANTS[(tag + len(place)) % 3]
-                yield from _dicom_with(
-                    data, f"added {place and place[-2]} {tag:08x} {vr}", plant,
-                    lambda file, t=tag, v=vr, p=plant, at=place: _at(file, at).add_new(t, v, _value(v, p)),
-                )  # fmt: skip
+                yield (
+                    f"added {place and place[-2]} {tag:08x} {vr}",
+                    plant,
+                    partial(
+                        _dicom_with,
+                        data,
+                        lambda file, t=tag, v=vr, p=plant, at=place: _at(file, at).add_new(t, v, _value(v, p)),
+                    ),
+                )
         for plant in PLANTS:
-            yield from _dicom_with(
-                data, f"private {place and place[-2]}", plant,
-                lambda file, p=plant, at=place: _add_private(_at(file, at), p),
-            )  # fmt: skip
+            yield (
+                f"private {place and place[-2]}",
+                plant,
+                partial(_dicom_with, data, partial(_add_private, place, plant)),
+            )
 
 
-def _add_private(dataset: Any, plant: str) -> None:
-    dataset.private_block(0x0011, plant, create=True).add_new(1, "SQ", _value("SQ", plant))
+def _add(place: tuple[Any, ...], tag: int, representation: str, plant: str, file: Any) -> None:
+    _at(file, place).add_new(tag, representation, _value(representation, plant))
+
+
+def _add_private(place: tuple[Any, ...], plant: str, file: Any) -> None:
+    _at(file, place).private_block(0x0011, plant, create=True).add_new(1, "SQ", _value("SQ", plant))
 
 
 def _at(file: Any, path: tuple[Any, ...]) -> Any:
@@ -169,35 +179,36 @@ def xml(data: bytes) -> Iterator[Planted]:
         if seen[kind + code] > 2:
             continue
         for plant in PLANTS:
-            yield f"text of {kind}", plant, _xml_with(data, number, lambda e, p=plant: setattr(e, "text", p))
-            yield f"in the text of {kind}", plant, _xml_with(data, number, lambda e, p=plant: _append(e, p))
-            yield f"behind {kind}", plant, _xml_with(data, number, lambda e, p=plant: setattr(e, "tail", p))
-            for name in element.attrib:
-                yield f"{kind}@{name}", plant, _xml_with(data, number, lambda e, n=name, p=plant: e.set(n, p))
-            yield f"new attribute of {kind}", plant, _xml_with(data, number, lambda e, p=plant: e.set("remark", p))
-            yield f"new element in {kind}", plant, _xml_with(data, number, lambda e, p=plant: _child(e, "remark", p))
-            yield (
-                f"comment in {kind}",
-                plant,
-                _xml_with(data, number, lambda e, p=plant: e.append(ElementTree.Comment(p))),
-            )
+            changes: dict[str, Callable[[Any, str], object]] = {
+                f"text of {kind}": lambda e, p: setattr(e, "text", p),
+                f"in the text of {kind}": _append,
+                f"behind {kind}": lambda e, p: setattr(e, "tail", p),
+                f"new attribute of {kind}": lambda e, p: e.set("remark", p),
+                f"new element in {kind}": lambda e, p: setattr(ElementTree.SubElement(e, "remark"), "text", p),
+                f"comment in {kind}": lambda e, p: e.append(ElementTree.Comment(p)),
+                f"instruction in {kind}": lambda e, p: e.append(ElementTree.ProcessingInstruction(p, "x")),
+                **{f"{kind}@{name}": partial(_set_attribute, name) for name in element.attrib},
+            }
+            for where, change in changes.items():
+                yield where, plant, partial(_xml_with, data, number, change, plant)
+    encoding = "utf-16-le" if b"\0" in data[:8] else "utf-8"
     for plant in PLANTS:
         for where, text in (("instruction", f"<?{plant} x?>"), ("comment", f"<!--{plant}-->")):
-            yield f"{where} behind the end", plant, data + text.encode("utf-16-le" if b"\0" in data[:8] else "utf-8")
+            yield f"{where} behind the end", plant, partial(bytes, data + text.encode(encoding))
 
 
-def _xml_with(data: bytes, number: int, change: Callable[[Any], object]) -> bytes:
+def _set_attribute(name: str, element: Any, plant: str) -> None:
+    element.set(name, plant)
+
+
+def _xml_with(data: bytes, number: int, change: Callable[[Any, str], object], plant: str) -> bytes:
     root = ElementTree.fromstring(data)
-    change(list(root.iter())[number])
+    change(list(root.iter())[number], plant)
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 
 
 def _append(element: Any, plant: str) -> None:
     element.text = f"{(element.text or '').rstrip()} {plant}"
-
-
-def _child(element: Any, tag: str, plant: str) -> None:
-    ElementTree.SubElement(element, tag).text = plant
 
 
 # SCP-ECG
@@ -209,29 +220,34 @@ def scp(data: bytes) -> Iterator[Planted]:
     for tag in range(255):
         plant = PLANTS[tag % 3].encode() + b"\0"
         added = struct.pack("<BH", tag, len(plant)) + plant
-        yield f"tag {tag}", PLANTS[tag % 3], _scp_of({**held, 1: held[1][:16] + added + held[1][16:]})
+        yield f"tag {tag}", PLANTS[tag % 3], partial(_scp_of, {**held, 1: held[1][:16] + added + held[1][16:]})
     for plant in PLANTS:
         text = plant.encode().ljust(8, b"\0")
         for number in range(1, 12):
             section = held.get(number, struct.pack("<HHIBB6x", 0, number, 16, 20, 20))
-            yield f"behind section {number}", plant, _scp_of({**held, number: section + text})
-            yield f"reserved of {number}", plant, _scp_of({**held, number: section[:10] + text[:6] + section[16:]})
+            yield f"behind section {number}", plant, partial(_scp_of, {**held, number: section + text})
+            yield (
+                f"reserved of {number}",
+                plant,
+                partial(_scp_of, {**held, number: section[:10] + text[:6] + section[16:]}),
+            )
         for number in (12, 77, 200, 1023):
-            yield f"section {number}", plant, _scp_of({**held, number: bytes(16) + text})
+            yield f"section {number}", plant, partial(_scp_of, {**held, number: bytes(16) + text})
         for number in (5, 6):
             if number in held:
-                yield f"behind the leads of {number}", plant, _scp_of({**held, number: _slack(held[number], text)})
-        yield "behind the end", plant, data + text
-        yield (
-            "serial number",
-            plant,
-            _scp_of({**held, 1: held[1].replace(b"SN99812X\0", text.rstrip(b"\0") + b"\0", 1)}),
-        )
+                yield (
+                    f"behind the leads of {number}",
+                    plant,
+                    partial(_scp_of, {**held, number: _slack(held[number], text)}),
+                )
+        yield "behind the end", plant, partial(bytes, data + text)
+        device = held[1].replace(b"SN99812X\0", text.rstrip(b"\0") + b"\0", 1)
+        yield "serial number", plant, partial(_scp_of, {**held, 1: device})
         for at in range(len(held[3]) - 16 - 4):
             if at in (0, 1, 2, 6, 10, 11, 15):
                 section = bytearray(held[3])
                 section[16 + at : 16 + at + 4] = text[:4]
-                yield f"bytes {at} of section 3", plant[:4], _scp_of({**held, 3: bytes(section)})
+                yield f"bytes {at} of section 3", plant[:4], partial(_scp_of, {**held, 3: bytes(section)})
 
 
 def _slack(section: bytes, text: bytes) -> bytes:
@@ -293,10 +309,18 @@ def edf(data: bytes) -> Iterator[Planted]:
                 value = bytearray(data[start : start + width])
                 value[shift : shift + len(text)] = text
                 whole = text.ljust(width)
-                yield f"header at {start}+{shift}", text.decode(), data[:start] + bytes(value) + data[start + width :]
-                yield f"header at {start}", text.decode(), data[:start] + whole + data[start + width :]
-        yield "behind the end", plant, data + plant.encode()
-        yield "a record more", plant, data + plant.encode() * (len(data) - at)
+                yield (
+                    f"header at {start}+{shift}",
+                    text.decode(),
+                    partial(bytes, data[:start] + bytes(value) + data[start + width :]),
+                )
+                yield f"header at {start}", text.decode(), partial(bytes, data[:start] + whole + data[start + width :])
+        yield "behind the end", plant, partial(bytes, data + plant.encode())
+        yield "a record more", plant, partial(bytes, data + plant.encode() * (len(data) - at))
     for place in (0, 1, 100, 101, 999):
         start = at + place
-        yield f"letters as samples at {place}", NAME, data[:start] + NAME.encode() + data[start + len(NAME) :]
+        yield (
+            f"letters as samples at {place}",
+            NAME,
+            partial(bytes, data[:start] + NAME.encode() + data[start + len(NAME) :]),
+        )

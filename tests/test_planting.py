@@ -28,7 +28,10 @@ def surviving(planted: Iterator[plants.Planted], suffix: str, folder: Path) -> t
     """Return how many plants were made, how many files were refused, and where plants survived."""
     made = refused = 0
     found = []
-    for where, plant, data in planted:
+    for where, plant, make in planted:
+        data = make()
+        if data is None:
+            continue
         made += 1
         source, target = folder / f"source{suffix}", folder / f"copy{suffix}"
         source.write_bytes(data)
