@@ -205,6 +205,8 @@ class Corpus:
         """Check every byte that opening did not. Raises EcgprismError that names what is damaged."""
         for record in range(len(self._records)):
             self._signals.digital(record)
+        if pc.count_distinct(self._records["record_id"]).as_py() < len(self._records):
+            raise EcgprismError(f"{self.path}: damaged (a record id stands twice); ingest it again")
         if self.computed_fingerprint() != self.meta.fingerprint:
             raise EcgprismError(f"{self.path}: damaged (the fingerprint does not fit); ingest it again")
 
