@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgprism.interface.card import Card
-from ecgprism.interface.inputs import Arrays
+from ecgprism.interface.card import Card, InputSpec
+from ecgprism.interface.inputs import Arrays, SignalAssembler
 from ecgprism.interface.scoring import Logits
 from ecgprism.interface.storage import read_card
 from ecgprism.model.engine import TorchEngine
@@ -32,7 +32,7 @@ WITHOUT_TORCH = """
 
     sys.meta_path.insert(0, Refuse())
     import numpy as np
-    from ecgprism.interface.card import Card
+    from ecgprism.interface.card import Card, InputSpec
     from ecgprism.interface.scoring import Logits
     from ecgprism.prediction.files import embed, predict
 
@@ -112,3 +112,20 @@ def test_temperature_and_aggregation_are_those_of_the_card(kind: str, tmp_path: 
 
 def test_the_card_is_read_without_the_weights(run_path: Path) -> None:
     assert read_card(run_path) == PrismModel.load(run_path).card
+
+
+def test_a_gap_counts_in_no_mean_and_is_no_step() -> None:
+    """A lead at 1.5 mV with a third of it missing: 0 mV there would be a step of 1.5 mV and move the mean."""
+    rng = np.random.default_rng(0)
+    signal = (1.5 + 0.1 * rng.standard_normal((2, 900))).astype(np.float32)
+    signal[0, 300:600] = np.nan
+    spec = InputSpec(("I", "II", "V1"), 100.0, 900)
+    assembler = SignalAssembler([signal], [("I", "II")], [{}], spec)
+    found = assembler.batch(np.array([0]), np.array([0]), np.array([900]))
+    assert found.lead_mask.tolist() == [[True, True, False]]
+    recorded = np.delete(signal[0], slice(300, 600))
+    np.testing.assert_allclose(found.signal[0, 0].mean(), recorded.mean(), rtol=1e-6)
+    assert np.abs(np.diff(found.signal[0, 0])).max() < 1
+    assert (found.signal[0, 2] == 0).all()
+    within = assembler.batch(np.array([0]), np.array([300]), np.array([300]))
+    assert within.lead_mask.tolist() == [[False, True, False]], "a window inside the gap has nothing of the lead"

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.ecg.conditioning import filled
 from ecgprism.interface.card import InputSpec
 
 
@@ -58,24 +59,23 @@ class SignalAssembler:
         names = [column.name for column in spec.metadata.columns]
         table = {name: [row.get(name) for row in metadata] for name in names}
         self.metadata = spec.metadata.encode(table, len(signals))
-        self.signals, self.recorded = [], []
+        self.signals = []
         for signal, held in zip(signals, leads, strict=True):
             rows = np.full((len(spec.leads), signal.shape[1]), np.nan, dtype=np.float32)
             for row, lead in enumerate(spec.leads):
                 if lead in held:
                     rows[row] = signal[list(held).index(lead)]
-            self.signals.append(np.nan_to_num(rows))
-            self.recorded.append(~np.isnan(rows))
+            self.signals.append(rows)
 
     def batch(self, items: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Arrays:
-        """Return windows of the signals."""
+        """Return windows of the signals; a gap in a lead holds the mean of what its window has of that lead."""
         width = int(lengths.max())
         signal = np.zeros((len(items), len(self.spec.leads), width), dtype=np.float32)
         lead_mask = np.zeros(signal.shape[:2], dtype=bool)
         for b, (item, start, length) in enumerate(zip(items, starts, lengths, strict=True)):
-            part = slice(start, start + length)
-            signal[b, :, :length] = self.signals[item][:, part]
-            lead_mask[b] = self.recorded[item][:, part].any(axis=1)
+            part = self.signals[item][:, start : start + length]
+            signal[b, :, :length] = filled(part)
+            lead_mask[b] = ~np.isnan(part).all(axis=1)
         full = bool((lengths == width).all())
         return Arrays(
             signal=signal,
