@@ -773,3 +773,15 @@ def test_a_component_of_another_module_cannot_take_a_name(kind: str) -> None:
             registry.register(kind, name)(stranger)
     finally:
         registry.register(kind, name)(known)
+
+
+def test_a_model_of_named_views_takes_the_encoders_that_fit() -> None:
+    model = PrismModel.of(["waveform", "spectrogram", "spectrum"], ["a", "b"], leads=["I", "II"], window_s=4)
+    assert {name: branch.read_by for name, branch in model.branches.items()} == {
+        "waveform": "cnn_bilstm", "spectrogram": "crnn2d", "spectrum": "mlp",
+    }  # fmt: skip
+    assert (model.spec.window, model.task.kind) == (400, "multilabel")
+    with pytest.raises(ConfigError, match="there is no 'wavelet'"):
+        PrismModel.of(["wavelet"], ["a"])
+    with pytest.raises(ConfigError, match="views: "):
+        PrismModel.of({"wave": {"vue": "waveform"}}, ["a"])

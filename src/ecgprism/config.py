@@ -40,10 +40,24 @@ class Component(_Section):
 
 
 class Branch(_Section):
-    """One view and the encoder that reads it."""
+    """One view and the encoder that reads it; without one, the model takes what fits the view's shape."""
 
     view: Component
-    encoder: Component
+    encoder: Component | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"view": value} if isinstance(value, str) else value
+
+    @property
+    def read_by(self) -> str:
+        """The name of the encoder."""
+        return self.encoder.name if self.encoder else "what fits"
+
+    def plain(self) -> dict[str, Any]:
+        """Return the form that YAML has."""
+        return {"view": self.view.plain()} | ({"encoder": self.encoder.plain()} if self.encoder else {})
 
 
 class Augment(_Section):
@@ -136,6 +150,11 @@ class Config(_Section):
     plugins: list[Path] = Field(default_factory=list)
     init: Path | None = None
 
+    @field_validator("views", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {name: name for name in value} if isinstance(value, list | tuple) else value
+
     @field_validator("fold")
     @classmethod
     def _one_of_several(cls, value: str | None) -> str | None:
@@ -148,10 +167,7 @@ class Config(_Section):
     def plain(self) -> dict[str, Any]:
         """Return the whole configuration, defaults filled in, as YAML holds it."""
         out = self.model_dump(mode="json", exclude={"views", "fusion"})
-        out["views"] = {
-            name: {"view": branch.view.plain(), "encoder": branch.encoder.plain()}
-            for name, branch in self.views.items()
-        }
+        out["views"] = {name: branch.plain() for name, branch in self.views.items()}
         out["fusion"] = self.fusion.plain()
         return out
 

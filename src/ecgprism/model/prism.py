@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ecgprism.config import Branch, Component, Config
+from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.errors import ConfigError, EcgprismError, one_line
-from ecgprism.interface.card import Card, InputSpec, Task
+from ecgprism.interface.card import Card, InputSpec, Kind, MetadataSchema, Task
 from ecgprism.interface.storage import MODEL, PLUGINS, read_model, write_model
 from ecgprism.model.batch import Batch
-from ecgprism.model.views.contract import View
-from ecgprism.registry import check_options, find, plugins_of
+from ecgprism.model.views.contract import Shape, View
+from ecgprism.registry import check_options, find, first_problem, plugins_of
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ class PrismModel(nn.Module):
         fusion: Component | None = None,
         dim: int = 128,
     ) -> None:
-        """Build every branch, then the fusion and the heads (one fused, one per view)."""
+        """Build every branch, then the fusion and the heads (one fused, one per view).
+
+        A branch without an encoder gets the one that fits its view's shape.
+        """
         super().__init__()
         for name in views:
             if not re.fullmatch(r"[A-Za-z]\w*", name) or name == "fused" or hasattr(nn.ModuleDict(), name):
@@ -61,13 +66,37 @@ class PrismModel(nn.Module):
         for name, branch in self.branches.items():
             at = f"views.{name}"
             view = _build("views", branch.view, at, (spec,))
-            encoder = _build("encoders", branch.encoder, at, (view.shape, dim))
-            self.views[name], self.encoders[name] = view, encoder
+            chosen = branch.encoder or Component(name=fitting_encoder(view.shape))
+            self.branches[name] = Branch(view=branch.view, encoder=chosen)
+            self.views[name], self.encoders[name] = view, _build("encoders", chosen, at, (view.shape, dim))
         self.fusion = _build("fusions", self.fusion_component, "fusion", (tuple(self.branches), dim))
         self.head = self.fusion.head(dim, len(task.classes))
         # With a single view its own head would be a second opinion on the same embedding.
         own = self.branches if len(self.branches) > 1 else ()
         self.view_heads = nn.ModuleDict({name: nn.Linear(dim, len(task.classes)) for name in own})
+
+    @classmethod
+    def of(
+        cls,
+        views: Sequence[str] | Mapping[str, Any],
+        classes: Sequence[str],
+        *,
+        kind: Kind = "multilabel",
+        leads: Sequence[str] = STANDARD_LEADS,
+        rate_hz: float = 100.0,
+        window_s: float = 10.0,
+        metadata: MetadataSchema | None = None,
+        fusion: str = "concat",
+        dim: int = 128,
+    ) -> PrismModel:
+        """Build an untrained model of named views: `["waveform", "spectrogram"]`, or as a configuration has them."""
+        named = views if isinstance(views, Mapping) else {name: name for name in views}
+        try:
+            branches = {name: Branch.model_validate(branch) for name, branch in named.items()}
+        except ValidationError as error:
+            raise ConfigError(f"views: {first_problem(error)}") from None
+        spec = InputSpec(tuple(leads), float(rate_hz), round(window_s * rate_hz), metadata or MetadataSchema())
+        return cls(spec, Task(kind, tuple(classes)), branches, Component(name=fusion), dim)
 
     @classmethod
     def from_config(cls, config: Config, spec: InputSpec, task: Task) -> PrismModel:
@@ -143,6 +172,11 @@ class PrismModel(nn.Module):
         except RuntimeError as error:
             raise EcgprismError(f"{model}: the weights do not fit the network ({one_line(error)})") from None
         return loaded.eval()
+
+
+def fitting_encoder(shape: Shape) -> str:
+    """Return the encoder that a view's shape suggests: over time, over time and frequency, else a perceptron."""
+    return {"LT": "cnn_bilstm", "LFT": "crnn2d"}.get(shape.axes, "mlp")
 
 
 def _build(kind: str, component: Component, at: str, given: tuple[Any, ...]) -> Any:

@@ -55,7 +55,7 @@ class ConsoleWatch(Watch):
         views = Table("view", "shape", "encoder", "parameters", box=None)
         for name, (shape, size) in prepared.model.shapes().items():
             branch = config.views[name]
-            views.add_row(escape(name), f"{branch.view.name} {shape}", branch.encoder.name, f"{size:,}")
+            views.add_row(escape(name), f"{branch.view.name} {shape}", branch.read_by, f"{size:,}")
         self.console.print(views)
         self.epochs, self.epochs_left = config.train.epochs, config.train.epochs - first_epoch
         expected = seconds_per_epoch * self.epochs_left

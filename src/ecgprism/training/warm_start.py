@@ -50,8 +50,8 @@ def _encoder(model: PrismModel, trained: PrismModel, name: str) -> PartLoaded:
     if name not in trained.branches:
         return PartLoaded(part, "not in the trained model" + nearest(name, trained.branches))
     own, other = model.branches[name], trained.branches[name]
-    if own.view.name != other.view.name or own.encoder.name != other.encoder.name:
-        return PartLoaded(part, f"there it is {other.view.name} read by {other.encoder.name}")
+    if own.view.name != other.view.name or own.read_by != other.read_by:
+        return PartLoaded(part, f"there it is {other.view.name} read by {other.read_by}")
     if own.view.name == "metadata" and _columns(model) != _columns(trained):
         return PartLoaded(part, "other metadata columns or categories")
     if model.spec.leads != trained.spec.leads and len(model.spec.leads) == len(trained.spec.leads):
