@@ -10,10 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ecgprism as ep
 from ecgprism.ecg.arrays import ArrayRecordings
+from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.errors import ConfigError, EcgprismError, ReadError
+from ecgprism.prediction.files import embed, predict
 from ecgprism.sources.arrays import ArraySource, label_names, mapped
 from ecgprism.sources.opening import open_source
+
+from .test_evaluation import write
 
 CLASSES = ("AF", "MI", "NORM")
 X = np.random.default_rng(0).normal(size=(6, 2, 400)).astype(np.float32)
@@ -179,3 +184,39 @@ def test_what_holds_no_array_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(EcgprismError, match=r"2 arrays.*choose one with key=NAME"):
         mapped(tmp_path / "two.npz")
     assert mapped(tmp_path / "two.npz", "b").shape == X.shape
+
+
+# Prediction on arrays
+
+
+def test_an_array_is_predicted_as_the_file_with_the_same_signal(run_path: Path, tmp_path: Path) -> None:
+    files = [write(tmp_path, "a", 1), write(tmp_path, "b", 2)]
+    read = [ep.read(file) for file in files]
+    signals = np.stack([each.signal for each in read])
+    declared = {"rate_hz": read[0].rate_hz, "unit": "mV", "leads": read[0].leads}
+    table = pd.DataFrame([dict(each.metadata) for each in read])
+    from_files, from_arrays = predict(run_path, files), predict(run_path, signals, metadata=table, **declared)  # type: ignore[arg-type]
+    probabilities = [column for column in from_files if column.startswith("p_")]
+    np.testing.assert_allclose(from_arrays[probabilities], from_files[probabilities], atol=1e-6)
+    assert from_arrays["path"].tolist() == ["X[0]", "X[1]"]
+    shorter = predict(run_path, [signals[0], signals[1][:, :600]], metadata={"age": 60}, **declared)  # type: ignore[arg-type]
+    assert len(shorter) == 2
+    vectors = embed(run_path, (signals * 1000).astype(np.int32), **(declared | {"unit": "uV"}))  # type: ignore[arg-type]
+    assert len(vectors["fused"][0]) == 16
+
+
+def test_a_bad_array_has_its_problem_and_a_caller_is_warned(run_path: Path) -> None:
+    signals = np.random.default_rng(0).normal(0, 0.2, (3, 12, 1000)).astype(np.float32)
+    signals[1] = 0.0
+    signals[2, 4] = 0.0
+    declared = {"rate_hz": 100, "unit": "mV", "leads": STANDARD_LEADS}
+    with pytest.warns(UserWarning, match=r"X\[2\].*flat: aVL"):
+        table = predict(run_path, signals, **declared)  # type: ignore[arg-type]
+    assert table["problem"][0] == ""
+    assert "flat" in table["problem"][1]
+    assert table.filter(like="p_").isna().all(axis=1).tolist() == [False, True, False]
+    for missing in declared:
+        with pytest.raises(ConfigError, match=f"{missing} (is|are) missing"):
+            predict(run_path, signals, **{k: v for k, v in declared.items() if k != missing})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="metadata: column 'age' has 2 rows for 3 recordings"):
+        predict(run_path, signals, metadata={"age": [1, 2]}, **declared)  # type: ignore[arg-type]

@@ -1,11 +1,12 @@
-"""Prediction on files: any length, any rate, leads by name in any order, by any engine."""
+"""Prediction on files and arrays: any length, any rate, leads by name in any order, by any engine."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,14 +16,14 @@ from ecgprism.ecg.conditioning import prepared_signal
 from ecgprism.ecg.quality import doubts
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, ReadError, one_line
-from ecgprism.formats import reading
 from ecgprism.formats.contract import Declared
 from ecgprism.interface.answers import Answers, decide
-from ecgprism.interface.card import Card
+from ecgprism.interface.card import Card, Table
 from ecgprism.interface.inputs import SignalAssembler
 from ecgprism.interface.scoring import Engine, Scores, score
 from ecgprism.prediction.engines import engine_for
 from ecgprism.prediction.patient import known_value, known_values
+from ecgprism.prediction.recordings import Metadata, NamedRecording, Signals, is_signals, of_arrays, of_files
 
 if TYPE_CHECKING:
     from ecgprism.model.prism import PrismModel
@@ -46,7 +47,7 @@ class Input:
 class Chunk:
     """Some files in their order, each with its input or with the reason why there is none."""
 
-    paths: list[Path] = field(default_factory=list)
+    named: list[NamedRecording] = field(default_factory=list)
     found: list[Input | ReadError] = field(default_factory=list)
 
     @property
@@ -58,36 +59,47 @@ class Chunk:
     def full(self) -> bool:
         """Whether no more should be held."""
         samples = sum(each.signal.size for each in self.inputs)
-        return len(self.paths) >= CHUNK_FILES or samples >= CHUNK_SAMPLES
+        return len(self.named) >= CHUNK_FILES or samples >= CHUNK_SAMPLES
 
     def table(self, columns: Mapping[str, Sequence[object] | NDArray[Any]]) -> pd.DataFrame:
         """Return a row for each file, `columns` being of those that could be read."""
-        names = {"record_id": [path.stem for path in self.paths], "path": [str(path) for path in self.paths]}
+        names = {"record_id": [each.record_id for each in self.named], "path": [each.path for each in self.named]}
         read = [n for n, each in enumerate(self.found) if isinstance(each, Input)]
-        filled = pd.DataFrame(dict(columns), index=read).reindex(range(len(self.paths)))
+        filled = pd.DataFrame(dict(columns), index=read).reindex(range(len(self.named)))
         problems = ["; ".join(each.remarks) if isinstance(each, Input) else str(each) for each in self.found]
         return pd.DataFrame(names).join(filled).assign(**{PROBLEM: problems})
 
 
+def warn(message: str) -> None:
+    """Tell a Python caller."""
+    warnings.warn(message, stacklevel=4)
+
+
 def predict(
     model: Engine | PrismModel | str | Path,
-    paths: Sequence[str | Path],
+    recordings: Sequence[str | Path] | Signals,
     *,
-    declared: Declared | None = None,
+    rate_hz: float | None = None,
+    unit: str | None = None,
+    leads: Sequence[str] | None = None,
     lead_aliases: Mapping[str, str] | None = None,
-    metadata: Mapping[str, float | str] | None = None,
+    declared: Declared | None = None,
+    metadata: Metadata | Table | None = None,
     strict: bool = False,
-    note: Callable[[str], None] = lambda message: None,
+    note: Callable[[str], None] = warn,
 ) -> pd.DataFrame:
-    """Return one row per recording of the files and folders: record_id, path, `p_<class>`, label(s) and `problem`.
+    """Return one row per recording: record_id, path, `p_<class>`, label(s) and `problem`.
 
-    `declared` says of the files what they do not say themselves, `lead_aliases` only which names are leads. A file that
-    cannot be read has NaN, no label and the reason as its problem (`strict` raises instead); leads that are masked (not
-    there, or flat) and values that the model does not know are said there too, and all of it through `note`. Raises
-    EcgprismError when nothing could be read, and for metadata that the model does not know.
+    `recordings` are files and folders, or signals (N, L, T), or a list of (L, T). `rate_hz`, `unit` and `leads` say
+    what files do not say themselves, and arrays never do; `lead_aliases` which names are leads. `metadata` holds for
+    all of them, or is a table with a row for each array. What cannot be read has NaN, no label and the reason as its
+    problem (`strict` raises instead); leads that are masked (not there, or flat) and values that the model does not
+    know are said there too, and all of it through `note` (a warning). Raises EcgprismError when nothing could be read,
+    and for metadata that the model does not know.
     """
+    declared = _declared(declared, rate_hz, unit, leads, lead_aliases)
     tables = []
-    for chunk, scores in _scored(engine_for(model), paths, _with(declared, lead_aliases), metadata, strict, note):
+    for chunk, scores in _scored(engine_for(model), recordings, declared, metadata, strict, note):
         answers = _answers(chunk, scores)
         labels = [LABELS_JOIN.join(held) for held in answers.labels()]
         columns: dict[str, Sequence[object] | NDArray[Any]] = {**answers.columns(), "labels": labels}
@@ -97,28 +109,37 @@ def predict(
 
 def embed(
     model: Engine | PrismModel | str | Path,
-    paths: Sequence[str | Path],
+    recordings: Sequence[str | Path] | Signals,
     *,
-    declared: Declared | None = None,
+    rate_hz: float | None = None,
+    unit: str | None = None,
+    leads: Sequence[str] | None = None,
     lead_aliases: Mapping[str, str] | None = None,
-    metadata: Mapping[str, float | str] | None = None,
+    declared: Declared | None = None,
+    metadata: Metadata | Table | None = None,
     strict: bool = False,
-    note: Callable[[str], None] = lambda message: None,
+    note: Callable[[str], None] = warn,
 ) -> pd.DataFrame:
     """Return one row per recording: record_id, path, `fused` and one column per view, each a vector; `problem`.
 
     Arguments as of `predict`.
     """
     engine = engine_for(model, embeddings=True)
-    scored = _scored(engine, paths, _with(declared, lead_aliases), metadata, strict, note)
+    declared = _declared(declared, rate_hz, unit, leads, lead_aliases)
+    scored = _scored(engine, recordings, declared, metadata, strict, note)
     tables = [
         chunk.table({name: list(vectors) for name, vectors in scores.embeddings.items()}) for chunk, scores in scored
     ]
     return pd.concat(tables, ignore_index=True)
 
 
-def _with(declared: Declared | None, lead_aliases: Mapping[str, str] | None) -> Declared:
-    return (declared or Declared()).with_aliases(lead_aliases or {})
+def _declared(
+    declared: Declared | None, rate_hz: float | None, unit: str | None, leads: Sequence[str] | None,
+    lead_aliases: Mapping[str, str] | None,
+) -> Declared:  # fmt: skip
+    given = {"rate_hz": rate_hz, "unit": unit, "leads": tuple(leads) if leads else None}
+    held = replace(declared or Declared(), **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    return held.with_aliases(lead_aliases or {})
 
 
 def _answers(chunk: Chunk, scores: Scores) -> Answers:
@@ -129,26 +150,33 @@ def _answers(chunk: Chunk, scores: Scores) -> Answers:
 
 def _scored(
     engine: Engine,
-    paths: Sequence[str | Path],
+    recordings: Sequence[str | Path] | Signals,
     declared: Declared,
-    metadata: Mapping[str, float | str] | None,
+    metadata: Metadata | Table | None,
     strict: bool,
     note: Callable[[str], None],
 ) -> Iterator[tuple[Chunk, Scores]]:
-    """Read and score recordings, a bounded number of files and samples at a time."""
+    """Read and score recordings, a bounded number of them and of samples at a time."""
     card = engine.card
-    given = known_values(card, metadata or {})
+    for_all, of_each = (metadata, None) if metadata is None or _for_all(metadata) else ({}, metadata)
+    given = known_values(card, cast(Metadata, for_all or {}))
     declared = replace(declared, lead_aliases={**card.lead_aliases, **declared.lead_aliases})
+    if is_signals(recordings):
+        named = of_arrays(cast(Signals, recordings), declared, cast("Table | None", of_each))
+    elif of_each is not None:
+        raise EcgprismError("metadata: a table goes with arrays; for files give one value a column, or a manifest")
+    else:
+        named = of_files(cast("Sequence[str | Path]", recordings), declared)
     count, failed = 0, Chunk()
-    for chunk in _chunks(card, paths, declared, given, strict, note):
+    for chunk in _chunks(card, named, given, strict, note):
         inputs = chunk.inputs
         if not inputs and not count:  # columns are known from the first answer on
-            failed.paths += chunk.paths
+            failed.named += chunk.named
             failed.found += chunk.found
             continue
-        if not count and failed.paths:
-            chunk = Chunk(failed.paths + chunk.paths, failed.found + chunk.found)  # noqa: PLW2901
-        count += len(chunk.paths)
+        if not count and failed.named:
+            chunk = Chunk(failed.named + chunk.named, failed.found + chunk.found)  # noqa: PLW2901
+        count += len(chunk.named)
         assembler = SignalAssembler(
             [each.signal for each in inputs], [each.leads for each in inputs], [each.metadata for each in inputs],
             card.spec,
@@ -159,39 +187,44 @@ def _scored(
         raise first or EcgprismError("no recordings given")
 
 
+def _for_all(metadata: Metadata | Table) -> bool:
+    """Whether metadata holds one value a column."""
+    return isinstance(metadata, Mapping) and all(
+        isinstance(v, str | int | float) or v is None for v in metadata.values()
+    )
+
+
 def _chunks(
     card: Card,
-    paths: Sequence[str | Path],
-    declared: Declared,
-    given: Mapping[str, float | str],
+    named: Iterator[NamedRecording],
+    given: Metadata,
     strict: bool,
     note: Callable[[str], None],
 ) -> Iterator[Chunk]:
     chunk = Chunk()
-    for path in paths:
-        for file in reading.find(path):
-            try:
-                found: Input | ReadError = _input(card, reading.read_declared(file, declared), given)
-                remarks = "; ".join(found.remarks) if isinstance(found, Input) else ""
-                if remarks:
-                    note(f"{file}: {remarks}")
-            except ReadError as error:
-                if strict:
-                    raise
-                found = error
-                note(f"no answer: {error}")
-            # one file of thousands must not end the others, whatever it does to the code behind its reader
-            except Exception as error:
-                found = ReadError(f"{file}: not usable ({type(error).__name__}: {one_line(error)})")
-                if strict:
-                    raise found from error
-                note(f"no answer: {found}")
-            chunk.paths.append(file)
-            chunk.found.append(found)
-            if chunk.full:
-                yield chunk
-                chunk = Chunk()
-    if chunk.paths:
+    for each in named:
+        try:
+            found: Input | ReadError = _input(card, each.read(), given)
+            remarks = "; ".join(found.remarks) if isinstance(found, Input) else ""
+            if remarks:
+                note(f"{each.path}: {remarks}")
+        except ReadError as error:
+            if strict:
+                raise
+            found = error
+            note(f"no answer: {error}")
+        # one file of thousands must not end the others, whatever it does to the code behind its reader
+        except Exception as error:
+            found = ReadError(f"{each.path}: not usable ({type(error).__name__}: {one_line(error)})")
+            if strict:
+                raise found from error
+            note(f"no answer: {found}")
+        chunk.named.append(each)
+        chunk.found.append(found)
+        if chunk.full:
+            yield chunk
+            chunk = Chunk()
+    if chunk.named:
         yield chunk
 
 

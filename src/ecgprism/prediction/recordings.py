@@ -1,0 +1,64 @@
+"""What is predicted on: files and folders, or arrays; each by name, read when its turn comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgprism.ecg.arrays import ArrayRecordings
+from ecgprism.ecg.recording import Recording
+from ecgprism.errors import ConfigError
+from ecgprism.formats import reading
+from ecgprism.formats.contract import Declared
+from ecgprism.interface.card import Table, is_missing
+
+Signals = NDArray[Any] | Sequence[NDArray[Any]]
+Metadata = Mapping[str, float | str]
+
+
+@dataclass(frozen=True, eq=False)
+class NamedRecording:
+    """One recording: its id, where it is, and how it is read."""
+
+    record_id: str
+    path: str
+    read: Callable[[], Recording]
+
+
+def of_files(paths: Sequence[str | Path], declared: Declared) -> Iterator[NamedRecording]:
+    """Yield the recordings of files and folders."""
+    for path in paths:
+        for file in reading.find(path):
+            yield NamedRecording(file.stem, str(file), partial(reading.read_declared, file, declared))
+
+
+def of_arrays(signals: Signals, declared: Declared, metadata: Table | None) -> Iterator[NamedRecording]:
+    """Yield recordings in memory, (N, L, T) or a list of (L, T), with a row of metadata each.
+
+    Raises ConfigError for a rate, unit or leads that are not given, and for metadata of another length.
+    """
+    held = ArrayRecordings.of(signals, declared.rate_hz, declared.leads, declared.unit)
+    columns = {} if metadata is None else {str(name): list(metadata[name]) for name in metadata}  # type: ignore[attr-defined]
+    for name, column in columns.items():
+        if len(column) != len(held):
+            raise ConfigError(f"metadata: column {name!r} has {len(column)} rows for {len(held)} recordings")
+    for number in range(len(held)):
+        row = {name: _plain(column[number]) for name, column in columns.items() if not is_missing(column[number])}
+        yield NamedRecording(str(number), f"X[{number}]", partial(held.read, number, row))
+
+
+def is_signals(given: object) -> bool:
+    """Whether arrays are given and not paths."""
+    return isinstance(given, np.ndarray) or (
+        isinstance(given, Sequence) and not isinstance(given, str) and len(given) > 0 and hasattr(given[0], "dtype")
+    )
+
+
+def _plain(value: Any) -> float | str:
+    return float(value) if isinstance(value, int | float | np.number) else str(value)
