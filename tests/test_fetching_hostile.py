@@ -233,6 +233,26 @@ def test_what_is_not_of_the_data_set_stays(replica: Replica, tmp_path: Path) -> 
     assert {name: got[name] for name in mine} == mine
 
 
+def test_what_fetch_did_not_write_is_neither_deleted_nor_overwritten(replica: Replica, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_bytes(b"mine")
+    fetch("tiny", tmp_path, base_url=replica.base, announce=None)
+    assert (tmp_path / "table.csv.before").read_bytes() == b"mine"
+    (tmp_path / "table.csv").write_bytes(b"damaged")  # now it is fetch's own
+    fetch("tiny", tmp_path, base_url=replica.base, announce=None)
+    assert (tmp_path / "table.csv.before").read_bytes() == b"mine"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "LICENSE").write_bytes(b"my own licence")
+    assert "LICENSE: is there already, and not of this data set" in failure(replica, other)
+    assert tree(other) == {"LICENSE": b"my own licence"}
+    (other / "LICENSE").unlink()
+    (other / "table.csv").write_bytes(b"mine")
+    (other / "table.csv.before").write_bytes(b"mine too")
+    with pytest.raises(EcgprismError, match=r"table\.csv\.before is there too"):
+        fetch("tiny", other, base_url=replica.base, announce=None)
+    assert (other / "table.csv").read_bytes() == b"mine" and (other / "table.csv.before").read_bytes() == b"mine too"
+
+
 # Two at once, and a power cut
 
 

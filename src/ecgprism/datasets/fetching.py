@@ -6,7 +6,7 @@ connection, a full disk, Ctrl-C, a power cut), the same call goes on where it wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from ecgprism.datasets.catalogue import DATASETS, Dataset, size_text
@@ -43,8 +43,9 @@ def fetch(
 
     `include` (folders `records100/`, files or patterns `*.hea`) asks for a part; tables and licence come along.
     `base_url` is a mirror laid out as physionet.org/files. A file already there with the right checksum is not fetched
-    again, one that differs is replaced. `progress` is called from the working threads, one call at a time. `announce`
-    is given licence and citation, which also go into the folder (LICENSE, CITATION) with `dataset.json`.
+    again, one that differs is replaced, or put aside as `.before` where fetch did not write it. `progress` is called
+    from the working threads, one call at a time. `announce` is given licence and citation, which also go into the
+    folder (LICENSE, CITATION) with `dataset.json`.
     A file is given up after `attempts` failures in a row: the server was silent for `timeout_s`, took longer than that
     for connection and headers, or brought less than `least_rate` bytes per second over `window_s`. More than the data
     set has, with a margin, is refused. Raises EcgprismError also where another process fetches into the folder.
@@ -69,13 +70,11 @@ def fetch(
             earlier = earlier_record(folder, name, dataset)
             if not patterns:
                 _check_space(folder, dataset, chosen)
-            for file, text in (("LICENSE", dataset.licence_text(listed)), ("CITATION", dataset.citation_text())):
-                if file not in listed:
-                    write_whole(folder / file, text.encode())
+            _write_notices(folder, dataset, listed, is_ours=earlier is not None)
             if earlier is None:  # from here on, nothing else is fetched into this folder
                 FolderRecord().write(folder, name, dataset, url)
             transfer = Transfer(
-                mirror, folder, chosen, report=progress,
+                mirror, folder, chosen, report=progress, is_ours=earlier is not None,
                 longest_bytes=_with_margin(dataset.size_bytes), bytes_total=None if patterns else dataset.size_bytes,
             )  # fmt: skip
             fetched = transfer.run(workers)
@@ -84,6 +83,17 @@ def fetch(
             if fetched or earlier is None or now.files != earlier.files:
                 now.write(folder, name, dataset, url)
     return folder
+
+
+def _write_notices(folder: Path, dataset: Dataset, listed: Collection[str], *, is_ours: bool) -> None:
+    """Write licence and citation, unless the data set has files of these names; nobody else's are overwritten."""
+    for file, text in (("LICENSE", dataset.licence_text(listed)), ("CITATION", dataset.citation_text())):
+        path = folder / file
+        if file in listed:
+            continue
+        if not is_ours and path.exists() and path.read_bytes() != text.encode():
+            raise EcgprismError(f"{path}: is there already, and not of this data set; choose another folder")
+        write_whole(path, text.encode())
 
 
 def _unpacked(

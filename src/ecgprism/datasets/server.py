@@ -232,6 +232,11 @@ class _Deadline(http.client.HTTPConnection):
             self.timer.cancel()
             raise
 
+    def connect(self) -> None:
+        super().connect()
+        if self.is_late:
+            raise TimeoutError
+
     def getresponse(self) -> http.client.HTTPResponse:
         try:
             response = super().getresponse()
@@ -277,7 +282,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if not may_redirect(req.full_url, newurl):
-            raise EcgprismError(f"{req.full_url}: redirects to {one_line(newurl)}: expected https")
+            raise EcgprismError(f"{req.full_url}: redirects to {newurl[:200]!r}: expected https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -327,4 +332,4 @@ def _reason(error: object) -> str:
         return "the server is silent"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return one_line(error)
+    return re.sub(r"[^ -~]", "?", one_line(error))  # it may hold what the server sent

@@ -18,6 +18,8 @@ from ecgprism.datasets.server import Mirror, NoRangeError, PassingError, Stopped
 from ecgprism.errors import EcgprismError
 from ecgprism.files import to_disk
 
+ASIDE = ".before"
+
 
 @dataclass(frozen=True)
 class FetchProgress:
@@ -43,10 +45,15 @@ class Transfer:
         *,
         longest_bytes: int,
         bytes_total: int | None = None,
+        is_ours: bool = True,
         report: Report | None = None,
     ) -> None:
-        """`chosen` maps names to SHA-256; all files together may have `longest_bytes`."""
+        """`chosen` maps names to SHA-256; all files together may have `longest_bytes`.
+
+        In a folder that `is_ours`, a file that differs is fetched over; in another one it is put aside as `.before`.
+        """
         self.mirror, self.folder, self.chosen, self.report = mirror, folder, chosen, report
+        self.is_ours = is_ours
         self.longest_bytes, self.bytes_total = longest_bytes, bytes_total
         self.bytes_done = self.files_done = 0
         self.sizes: dict[str, int] = {}
@@ -75,7 +82,7 @@ class Transfer:
             if sha256(path) == digest:
                 self.tell(name, path.stat().st_size, done=True)
                 return False
-            path.replace(partial)  # perhaps another program's download that was cut: what is there may do
+            self.set_aside(path, partial)
         with self.disk(name):
             path.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):
@@ -91,6 +98,16 @@ class Transfer:
                 return True
             partial.unlink()
         raise EcgprismError(f"{self.mirror.address(name)}: fetched twice, SHA-256 {found}, but {SUMS} says {digest}")
+
+    def set_aside(self, path: Path, partial: Path) -> None:
+        """Take away a file that is not the published one; what fetch did not write is kept."""
+        if self.is_ours:
+            path.replace(partial)  # a download that was cut before: what is there may do
+            return
+        aside = path.with_name(path.name + ASIDE)
+        if aside.exists():
+            raise EcgprismError(f"{path}: is not the published file, and {aside.name} is there too; move them away")
+        path.replace(aside)
 
     def check_places(self, name: str, path: Path, partial: Path) -> None:
         """Raise EcgprismError where something else has the place of a file, or of its folder."""
