@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ecgprism.ecg.recording import Recording
@@ -265,6 +267,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "a.dcm": dicom, "implicit.dcm": lambda: dicom(implicit=True), "a.scp": scp, "a.edf": edf,
     "plain.edf": lambda: edf(plus=False),
 }  # fmt: skip
+MADE = {name: make() for name, make in MAKERS.items()}
 
 
 def parsed(path: Path) -> Any:
@@ -452,9 +455,12 @@ def test_scp_keeps_what_decoding_needs_with_right_checksums_and_lengths(tmp_path
     assert parsed(tmp_path / "a.scp").raw_metadata["checksum_valid"]
 
 
-def test_a_damaged_scp_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.scp", "muse.xml"])
+def test_a_file_whose_checksums_do_not_fit_is_refused(name: str, tmp_path: Path) -> None:
+    sums = str(zlib.crc32(SAMPLES[0].tobytes())).encode()
+    data = scp(damaged=True) if name == "a.scp" else muse().replace(sums, b"12345")
     with pytest.raises(AnonymisationError, match="checksums do not fit"):
-        copied(tmp_path, "a.scp", scp(damaged=True))
+        copied(tmp_path, name, data)
 
 
 def test_edf_keeps_the_times_of_its_records_and_harmless_texts(tmp_path: Path) -> None:
@@ -619,3 +625,20 @@ def test_entities_in_xml_are_refused(tmp_path: Path) -> None:
     bomb = b'<?xml version="1.0"?><!DOCTYPE RestingECG [<!ENTITY a "aaaa">]><RestingECG>&a;</RestingECG>'
     with pytest.raises(AnonymisationError, match="not readable"):
         copied(tmp_path, "a.xml", bomb)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_damage_is_one_line_or_a_copy(tmp_path: Path, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(MAKERS)))
+    damaged = bytearray(MADE[name])
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, min(len(damaged), 4000) - 1))
+        damaged[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
+    source, target = tmp_path / f"s{Path(name).suffix}", tmp_path / f"c{Path(name).suffix}"
+    source.write_bytes(damaged)
+    try:
+        anonymise(source, target, overwrite=True)
+    except AnonymisationError as error:
+        assert "\n" not in str(error)
+    assert not list(tmp_path.glob("*.partial"))

@@ -28,9 +28,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ecgprism.datasets import fetching
-from ecgprism.datasets.catalogue import DATASETS, Dataset, datasets_table, parsed_sums, refusal, size_text
-from ecgprism.datasets.fetching import FetchProgress, fetch
+from ecgprism.datasets import fetching, server
+from ecgprism.datasets.catalogue import DATASETS, Dataset, datasets_table, size_text
+from ecgprism.datasets.fetching import fetch
+from ecgprism.datasets.listing import parsed_sums, refusal
+from ecgprism.datasets.transfer import FetchProgress
 from ecgprism.errors import EcgprismError
 from ecgprism.registry import components, find
 
@@ -210,7 +212,9 @@ def failure(replica: Replica, folder: Path, **options: object) -> str:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"
+    }
 
 
 # Whole fetches
@@ -400,7 +404,7 @@ def test_an_answer_with_another_range_is_not_appended(replica: Replica, tmp_path
 def test_a_server_that_always_starts_anew_and_is_always_cut_is_given_up(
     replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "RENEWING_BYTES", 10)
+    monkeypatch.setattr(server, "RENEWING_BYTES", 10)
     replica.plan = {BIG: [("cut anew", 70_000)] * 20}
     assert "cut after 70000" in failure(replica, tmp_path)
     assert len(replica.asked(BIG)) == 5
@@ -409,7 +413,7 @@ def test_a_server_that_always_starts_anew_and_is_always_cut_is_given_up(
 def test_failures_are_counted_anew_when_the_file_grew(
     replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "RENEWING_BYTES", 10_000)
+    monkeypatch.setattr(server, "RENEWING_BYTES", 10_000)
     replica.plan = {BIG: [("cut", 10_000)] * 14}
     run(replica, tmp_path, attempts=2)
     assert len(replica.asked(BIG)) == 15
@@ -623,7 +627,7 @@ def test_another_error_of_the_disk_is_not_called_full(
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "x")
 
-    monkeypatch.setattr(fetching, "_write", refuse)
+    monkeypatch.setattr(fetching, "write_whole", refuse)
     with pytest.raises(PermissionError):
         run(replica, tmp_path)
 
@@ -631,6 +635,7 @@ def test_another_error_of_the_disk_is_not_called_full(
 # Hostile lists
 
 HOSTILE = [
+    "x" * 5000, "a/" * 1500 + "b", "é" * 200, ".lock",
     "../evil", "a/../../evil", "/etc/passwd", "//server/share", "C:/evil", "c:evil", "a\\b", "..\\evil", "\\\\s\\x",
     "a//b", "a/./b", ".", "..", "a/", "a\x00b", "a\x1b[2Jb", "file.txt:stream", "dataset.json", SUMS, "a.partial",
     "a.partial/b", "a\u202eb", "a\u2028b",
@@ -726,7 +731,7 @@ def test_plain_http_and_odd_addresses_are_refused(tmp_path: Path, url: str) -> N
 
 @pytest.mark.parametrize("url", ["https://a.org/x/", "http://localhost:1", "http://127.8.9.1/x", "http://[::1]:80/x"])
 def test_https_and_this_machine_are_allowed(url: str) -> None:
-    assert fetching._checked_base(url) == url.rstrip("/")
+    assert server.checked_base(url) == url.rstrip("/")
 
 
 @pytest.mark.parametrize(
@@ -746,7 +751,7 @@ def test_https_and_this_machine_are_allowed(url: str) -> None:
     ],
 )
 def test_redirects_end_at_https_or_on_this_machine(old: str, new: str, allowed: bool) -> None:
-    assert fetching._may_redirect(old, new) is allowed
+    assert server.may_redirect(old, new) is allowed
 
 
 def test_a_redirect_on_the_same_host_is_followed_with_its_range(replica: Replica, tmp_path: Path) -> None:
@@ -984,10 +989,10 @@ def test_sizes_are_for_people(size: int, text: str) -> None:
 def test_without_a_mirror_physionet_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, url: str
 ) -> None:
-    def asked(mirror: fetching._Mirror, file: str, _: int) -> bytes:
+    def asked(mirror: server.Mirror, file: str, _: int) -> bytes:
         raise EcgprismError(mirror.address(file))
 
-    monkeypatch.setattr(fetching._Mirror, "read", asked)
+    monkeypatch.setattr(server.Mirror, "read", asked)
     with pytest.raises(EcgprismError) as caught:
         fetch(name, tmp_path, announce=None)
     assert str(caught.value) == url + SUMS

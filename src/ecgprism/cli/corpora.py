@@ -72,6 +72,7 @@ def fetch(
     mirror: Annotated[str | None, typer.Option(help="another server, laid out as physionet.org/files")] = None,
     workers: Annotated[int, typer.Option(help="files at the same time", min=1)] = 4,
     timeout: Annotated[float, typer.Option(help="seconds that the server may be silent", min=0.1)] = 30.0,
+    least_rate: Annotated[float, typer.Option(help="bytes per second, over a minute, that are enough", min=0)] = 1000.0,
 ) -> None:
     """Fetch an open data set from PhysioNet and verify every file; an interrupted fetch goes on where it stopped.
 
@@ -83,7 +84,7 @@ def fetch(
     target = to if to is not None else Path("data") / name
     with progress_bar("fetching") as update:
         run_fetch(
-            name, target, base_url=mirror, include=include, workers=workers, timeout_s=timeout,
+            name, target, base_url=mirror, include=include, workers=workers, timeout_s=timeout, least_rate=least_rate,
             announce=lambda text: err_console.print(escape(text)),
             progress=lambda now: update(now.files_done, now.files_total),
         )  # fmt: skip

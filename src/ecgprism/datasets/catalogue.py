@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ecgprism.errors import EcgprismError, nearest
 
-SUMS, RECORD, PARTIAL = "SHA256SUMS.txt", "dataset.json", ".partial"
 PUBLISHED_LICENCE = "LICENSE.txt"  # where PhysioNet puts the whole text
 MB, GB = 10**6, 10**9
 
@@ -195,40 +193,3 @@ def size_text(size: float) -> str:
         return f"{size:.0f} bytes"
     unit, divisor = ("kB", 1e3) if size < MB else ("MB", MB) if size < GB else ("GB", GB)
     return f"{size / divisor:.{0 if size >= 100 * divisor else 1}f} {unit}"
-
-
-def parsed_sums(listing: bytes, url: str) -> dict[str, str]:
-    """Return {name: SHA-256}; one name that leaves the folder, and nothing of the list is used."""
-    try:
-        lines = listing.decode("utf-8").split("\n")  # not splitlines: it splits at more than line ends
-    except UnicodeDecodeError as error:
-        raise EcgprismError(f"{url}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    sums: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *]?(.+)", line.removesuffix("\r"))
-        if match is None:
-            raise EcgprismError(f"{url}, line {number}: expected a SHA-256 and a file name and got {line[:80]!r}")
-        digest, name = match[1].lower(), match[2]
-        if (reason := refusal(name)) is not None:
-            raise EcgprismError(f"{url}, line {number}: file name {name[:80]!r} {reason}: nothing was fetched")
-        if sums.setdefault(name, digest) != digest:
-            raise EcgprismError(f"{url}, line {number}: file name {name!r} stands twice, with two checksums")
-    if not sums:
-        raise EcgprismError(f"{url}: lists no files")
-    return sums
-
-
-def refusal(name: str) -> str | None:
-    """Return why a name from outside may not become a path inside a folder; None where it may."""
-    parts = name.split("/")
-    reasons = {
-        "has a backslash or a colon (a Windows path)": "\\" in name or ":" in name,
-        "is an absolute path": name.startswith("/"),
-        "has an empty, '.' or '..' part": any(part in ("", ".", "..") for part in parts),
-        "has a control character": not name.isprintable(),
-        "is one that fetch itself writes": name in (SUMS, RECORD),
-        f"ends in {PARTIAL}": any(part.endswith(PARTIAL) for part in parts),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)

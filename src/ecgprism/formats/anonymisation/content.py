@@ -145,6 +145,12 @@ def _channel(source: Source, lead: Any) -> Channel:
     return Channel(label, lead.samples, lead.sampling_rate, lead.resolution, lead.offset, lead.resolution_unit, is_off)
 
 
+def check_sums(source: Source) -> None:
+    """Raise AnonymisationError where a checksum does not fit: the samples may be others, and a copy has new sums."""
+    if source.record.raw_metadata.get("checksum_valid") is False:
+        raise source.refusal("its checksums do not fit its content")
+
+
 def check_lead(source: Source, lead: Any) -> None:
     """Raise AnonymisationError unless a lead has the name, unit, scale, rate and samples of an ECG."""
     if not label_is_known(lead.label):

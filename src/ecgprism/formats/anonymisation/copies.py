@@ -6,11 +6,10 @@ SCP-ECG (EN 1064), EDF and EDF+. Sex and age stay (not in EDF), the age as 90 ab
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from ecgprism.errors import one_line
+from ecgprism.errors import EcgprismError, one_line
 from ecgprism.files import atomic
 from ecgprism.formats.anonymisation import aecg, dicom, edf, muse, scp, sierra
 from ecgprism.formats.anonymisation.checking import KNOWN, check, parsed
@@ -58,7 +57,9 @@ def anonymise(
     file = Source(source, source.read_bytes(), record, key.encode())
     try:
         copy = write(file)
-    except (ValueError, LookupError, struct.error, RecursionError, AttributeError, TypeError, OverflowError) as error:
+    except EcgprismError:
+        raise
+    except Exception as error:  # pydicom has kinds of its own for values that are none, and bytes go into many hands
         raise AnonymisationError(f"{source}: damaged {name} ({one_line(error)})") from None
     with atomic(target) as path:
         path.write_bytes(copy.data)

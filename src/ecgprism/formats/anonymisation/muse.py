@@ -13,6 +13,7 @@ from ecgprism.formats.anonymisation.content import (
     Filters,
     Source,
     channels_of,
+    check_sums,
     filters_of,
     number_text,
     years,
@@ -24,8 +25,9 @@ _GENDERS = {"M": "MALE", "F": "FEMALE", "U": "UNKNOWN"}
 
 
 def copied(source: Source) -> Copy:
-    """Return age, gender, filters and leads of a MUSE file, rhythm and median beat."""
+    """Return age, gender, filters and leads of a MUSE file, rhythm and median beat. A damaged one is refused."""
     record, age = source.record, years(source.record)
+    check_sums(source)
     demographics = node(
         "PatientDemographics",
         leaf("PatientAge", age), leaf("AgeUnits", None if age is None else "YEARS"),

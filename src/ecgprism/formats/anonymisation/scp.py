@@ -10,7 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ecgprism.formats.anonymisation import secrets
-from ecgprism.formats.anonymisation.content import DUMMY, Channel, Copy, Source, channels_of, filters_of, years
+from ecgprism.formats.anonymisation.content import (
+    DUMMY,
+    Channel,
+    Copy,
+    Source,
+    channels_of,
+    check_sums,
+    filters_of,
+    years,
+)
 
 _HEADER = struct.Struct("<HIBB6s")  # number, length, version of the section, of the protocol, reserved
 _POINTER = struct.Struct("<HII")  # number, length, index of the first byte, counted from 1
@@ -44,8 +53,7 @@ class _Device(NamedTuple):
 def copied(source: Source) -> Copy:
     """Return age, sex, filters and leads of an SCP-ECG file. A damaged one is refused: its samples may be others."""
     record = source.record
-    if not record.raw_metadata.get("checksum_valid"):
-        raise source.refusal("its checksums do not fit its content")
+    check_sums(source)
     held = dict(_sections(source.data))
     rhythm, beats = channels_of(source, record.leads), channels_of(source, record.median_beats or [])
     raw = record.raw_metadata
