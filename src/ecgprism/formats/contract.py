@@ -59,7 +59,8 @@ class Channel:
     """One channel as a file has it: its name there, samples (T,), unit, rate.
 
     The samples are `unit` after `(samples - zero) * gain + offset`; `missing` marks a sample that was not recorded.
-    Where there is a `problem`, the channel is not read but listed with it.
+    Where there is a `problem`, the channel is not read but listed with it. One whose electrode was off (`connected`
+    false) is a lead, but no lead is derived from it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Channel:
     zero: float = 0.0
     missing: int | None = None
     problem: str = ""
+    connected: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +148,7 @@ def assembled(path: Path, name: str, found: Found, declared: Declared) -> Record
         units=tuple(channel.unit.strip() or declared.unit or "" for _, channel in kept),
         annotations=found.annotations,
         details=found.details,
+        unconnected=tuple(lead for lead, channel in kept if not channel.connected),
     )
 
 
@@ -280,9 +283,11 @@ SOURCES_OF_LIMB_LEADS = _LIMB[:3]
 
 
 def connected(recording: Recording) -> frozenset[str]:
-    """Return those of leads I, II, III that are no flat line: a lead that is not connected is no source of others."""
+    """Return those of leads I, II, III that are no flat line and were not off: others are no source of leads."""
     found = set()
     for lead, values in zip(recording.leads, recording.signal, strict=True):
+        if lead in recording.unconnected:
+            continue
         if lead in SOURCES_OF_LIMB_LEADS and np.fmax.reduce(values) - np.fmin.reduce(values) >= FLAT_MV:
             found.add(lead)
     return frozenset(found)
@@ -312,6 +317,19 @@ def with_limb_leads(recording: Recording, sources: Collection[str] | None = None
         leads=tuple(order),
         units=tuple(units[lead] for lead in order) if recording.units else (),
     )
+
+
+def damaged(path: Path, declared: Declared, faults: Sequence[str]) -> dict[str, str]:
+    """Return the detail that tells of faults (sums and counts that do not fit) which the user accepts.
+
+    Raises ReadError with the first one where damage is not accepted.
+    """
+    if not faults:
+        return {}
+    if not declared.accept_damaged:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ReadError(f"{path}: {faults[0]}{more}: it is damaged; --accept-damaged reads it all the same")
+    return {"damaged": " | ".join(faults[:20])}
 
 
 def check_xml(path: Path) -> None:
