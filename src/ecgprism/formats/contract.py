@@ -132,8 +132,8 @@ def assembled(path: Path, name: str, found: Found, declared: Declared) -> Record
     if len(kept) * samples > MAX_SAMPLES:
         raise ReadError(f"{path}: {len(kept)} leads of {samples} samples cannot be one recording")
     signal = np.empty((len(kept), samples), dtype=np.float32)
-    for row, (lead, channel) in zip(signal, kept, strict=True):
-        _fill(row, channel, _factor(channel, declared, f"{path}: lead {lead}"))
+    for row, (_, channel), factor in zip(signal, kept, _factors(path, kept, declared), strict=True):
+        _fill(row, channel, factor)
     if not math.isfinite(float(signal.sum())):
         signal[~np.isfinite(signal)] = np.nan
     return Recording(
@@ -245,20 +245,25 @@ def _declared_lead(path: Path, text: str, declared: Declared) -> str | None:
     return lead
 
 
-def _factor(channel: Channel, declared: Declared, where: str) -> float:
-    """Return the millivolts of a channel's unit: the file's, or what is declared where that is none."""
-    said = millivolts(channel.unit)
+def _factors(path: Path, kept: Sequence[tuple[str, Channel]], declared: Declared) -> list[float]:
+    """Return the millivolts of each lead's unit: the file's, or what is declared where that is none.
+
+    Where no lead leaves it open, another unit than the file's is an error.
+    """
+    said = [millivolts(channel.unit) for _, channel in kept]
     if declared.unit is None:
-        return said or millivolts_per(channel.unit, where)
+        return [f or millivolts_per(c.unit, f"{path}: lead {lead}") for f, (lead, c) in zip(said, kept, strict=True)]
     given = millivolts(declared.unit)
     if given is None:
         hint = nearest(declared.unit[:40], ["mV", "uV", "nV", "V"])
-        raise ReadError(f"{where}: the declared unit {declared.unit[:40]!r} is none{hint}")
-    if said is not None and not math.isclose(said, given):
-        raise ReadError(
-            f"{where} has unit {channel.unit.strip()!r}; declared is {declared.unit!r}: one of them is wrong"
-        )
-    return given
+        raise ReadError(f"{path}: the declared unit {declared.unit[:40]!r} is none{hint}")
+    for factor, (lead, channel) in zip(said, kept, strict=True):
+        if None not in said and factor is not None and not math.isclose(factor, given):
+            unit = channel.unit.strip()
+            raise ReadError(
+                f"{path}: lead {lead} has unit {unit!r}; declared is {declared.unit!r}: one of them is wrong"
+            )
+    return [given if factor is None else factor for factor in said]
 
 
 def _rate(path: Path, said_hz: float, declared: Declared) -> float:
