@@ -228,6 +228,17 @@ def test_a_declared_unit_wins_over_one_that_means_nothing_and_none_that_does(tmp
         ep.read(path, unit="mV")
 
 
+def test_a_declared_unit_is_for_the_leads_that_leave_it_open(tmp_path: Path) -> None:
+    header = "a 2 100 100\na.dat 16 200/mV 16 0 0 0 0 I\na.dat 16 0 16 7 0 0 0 V1\n"
+    values = digital(2, 100)
+    path = write_raw(tmp_path, header, values.astype("<i2").tobytes())
+    read = ep.read(path)
+    assert (read.leads, read.skipped[0][:21]) == (("I",), "V1 (uncalibrated (gai")
+    read = ep.read(path, unit="5uV")
+    assert read.leads == ("I", "V1")
+    np.testing.assert_allclose(read.signal, [values[:, 0] / 200, (values[:, 1] - 7) * 5e-3], rtol=1e-6, atol=1e-9)
+
+
 def test_an_annotation_in_latin_1_and_names_padded_with_nul_are_read(tmp_path: Path) -> None:
     texts = {1: b"+1.5\x14Herzklopfen \xfcbel\x14\x00"}
     content = edf([("ECG II\x00\x00", beats(600))], onsets=[0, 1, 2], texts=texts, kind=b"EDF+C")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsRead
 
 SEPARATOR = "::"
-MAX_MEMBERS = 20_000
+MAX_MEMBERS, LISTED_BYTES = 20_000, 150  # and what the list says of each, on average
 MAX_BYTES = 4 * 2**30  # unpacked
 MAX_RATIO = 100  # unpacked over packed; ECGs reach about 20, bombs thousands
 FREE_BYTES = 2 * 2**20  # however small the archive is, so much may come out of it
@@ -155,11 +155,12 @@ def _unpack(path: Path, target: Path) -> None:
     with path.open("rb") as file:
         head = file.read(4)
     if head == b"PK\x03\x04":
+        _check_directory(path)
         with zipfile.ZipFile(path) as archive:
             if len(archive.infolist()) > MAX_MEMBERS:
                 raise ReadError(f"{path}: more than {MAX_MEMBERS} files in it")
             for member in archive.infolist():
-                if not member.is_dir():
+                if not member.is_dir() and member.file_size:  # what is empty is no recording
                     with archive.open(member) as source:
                         budget.copy(source, _inside(path, target, member.filename))
         return
@@ -180,6 +181,17 @@ def _unpack(path: Path, target: Path) -> None:
             held.unlink(missing_ok=True)
         return
     _untar(path, path, target, budget)
+
+
+def _check_directory(path: Path) -> None:
+    """Raise ReadError for a zip whose list of members alone would take long to read."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 2**16 - 22, 0))
+        tail = file.read()
+    at = tail.rfind(b"PK\x05\x06")
+    listed = int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
+    if listed > MAX_MEMBERS * LISTED_BYTES:
+        raise ReadError(f"{path}: more than {MAX_MEMBERS} files in it")
 
 
 def _untar(path: Path, tar: Path, target: Path, budget: _Budget) -> None:

@@ -37,7 +37,8 @@ class Recording:
     are no ECG leads by their name, others with the reason behind it. `format` and `units` (by lead) are those found;
     `details` tells device, acquisition time, filters and the machine's statements, where the file has them (no model
     input, for the answer may be among them), and under `damaged` what was wrong with a file that was read all the same.
-    Raises ReadError when shape, rate or leads cannot be those of an ECG.
+    `unconnected` are leads whose electrode was off, as the file says. Raises ReadError when shape, rate or leads cannot
+    be those of an ECG.
     """
 
     signal: NDArray[np.float32]
@@ -51,6 +52,7 @@ class Recording:
     units: tuple[str, ...] = ()
     annotations: tuple[Annotation, ...] = ()
     details: Mapping[str, str] = field(default_factory=dict)
+    unconnected: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what every later step relies on."""

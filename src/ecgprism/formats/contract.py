@@ -132,12 +132,10 @@ def assembled(path: Path, name: str, found: Found, declared: Declared) -> Record
     if len(kept) * samples > MAX_SAMPLES:
         raise ReadError(f"{path}: {len(kept)} leads of {samples} samples cannot be one recording")
     signal = np.empty((len(kept), samples), dtype=np.float32)
-    all_said = all(millivolts(channel.unit) is not None for _, channel in kept)
-    for row, (lead, channel) in zip(signal, kept, strict=True):
-        _fill(row, channel, _factor(channel, declared, all_said, f"{path}: lead {lead}"))
+    for row, (_, channel), factor in zip(signal, kept, _factors(path, kept, declared), strict=True):
+        _fill(row, channel, factor)
     if not math.isfinite(float(signal.sum())):
         signal[~np.isfinite(signal)] = np.nan
-    off = [lead for lead, channel in kept if not channel.connected]
     return Recording(
         signal=signal,
         rate_hz=_rate(path, kept[0][1].rate_hz, declared),
@@ -149,7 +147,8 @@ def assembled(path: Path, name: str, found: Found, declared: Declared) -> Record
         format=name,
         units=tuple(channel.unit.strip() or declared.unit or "" for _, channel in kept),
         annotations=found.annotations,
-        details={**found.details, **({LEADS_OFF: ", ".join(off)} if off else {})},
+        details=found.details,
+        unconnected=tuple(lead for lead, channel in kept if not channel.connected),
     )
 
 
@@ -246,25 +245,25 @@ def _declared_lead(path: Path, text: str, declared: Declared) -> str | None:
     return lead
 
 
-def _factor(channel: Channel, declared: Declared, all_said: bool, where: str) -> float:
-    """Return the millivolts of a channel's unit: the file's, or what is declared where that is none.
+def _factors(path: Path, kept: Sequence[tuple[str, Channel]], declared: Declared) -> list[float]:
+    """Return the millivolts of each lead's unit: the file's, or what is declared where that is none.
 
-    `all_said`: whether every channel has a unit.
+    Where no lead leaves it open, another unit than the file's is an error.
     """
-    said = millivolts(channel.unit)
+    said = [millivolts(channel.unit) for _, channel in kept]
     if declared.unit is None:
-        return said or millivolts_per(channel.unit, where)
+        return [f or millivolts_per(c.unit, f"{path}: lead {lead}") for f, (lead, c) in zip(said, kept, strict=True)]
     given = millivolts(declared.unit)
     if given is None:
         hint = nearest(declared.unit[:40], ["mV", "uV", "nV", "V"])
-        raise ReadError(f"{where}: the declared unit {declared.unit[:40]!r} is none{hint}")
-    if said is not None and declared.step and not all_said:
-        return said  # the step is that of the leads without calibration
-    if said is not None and not math.isclose(said, given):
-        raise ReadError(
-            f"{where} has unit {channel.unit.strip()!r}; declared is {declared.unit!r}: one of them is wrong"
-        )
-    return given
+        raise ReadError(f"{path}: the declared unit {declared.unit[:40]!r} is none{hint}")
+    for factor, (lead, channel) in zip(said, kept, strict=True):
+        if None not in said and factor is not None and not math.isclose(factor, given):
+            unit = channel.unit.strip()
+            raise ReadError(
+                f"{path}: lead {lead} has unit {unit!r}; declared is {declared.unit!r}: one of them is wrong"
+            )
+    return [given if factor is None else factor for factor in said]
 
 
 def _rate(path: Path, said_hz: float, declared: Declared) -> float:
@@ -286,18 +285,15 @@ _FROM = {
     ("II", "III"): ((1, -1), (1, 0), (0, 1), (-1, 0.5), (0.5, -1), (0.5, 0.5)),
 }
 SOURCES_OF_LIMB_LEADS = _LIMB[:3]
-LEADS_OFF = "leads off"  # among the details: whose electrodes were off, as the file says
 
 
 def connected(recording: Recording) -> frozenset[str]:
-    """Return those of leads I, II, III that are no flat line, nor off as the file says: the sources of others."""
-    found, off = set(), recording.details.get(LEADS_OFF, "").split(", ")
+    """Return those of leads I, II, III that are no flat line and were not off: others are no source of leads."""
+    found = set()
     for lead, values in zip(recording.leads, recording.signal, strict=True):
-        if (
-            lead in SOURCES_OF_LIMB_LEADS
-            and lead not in off
-            and np.fmax.reduce(values) - np.fmin.reduce(values) >= FLAT_MV
-        ):
+        if lead in recording.unconnected:
+            continue
+        if lead in SOURCES_OF_LIMB_LEADS and np.fmax.reduce(values) - np.fmin.reduce(values) >= FLAT_MV:
             found.add(lead)
     return frozenset(found)
 

@@ -21,7 +21,7 @@ from ecgprism.errors import ReadError, one_line
 from ecgprism.formats.contract import MAX_CHANNELS, Channel, Declared, Found, assembled
 
 NPY_MAGIC = b"\x93NUMPY"
-HEAD_LINES, MAX_CELL, MAX_NAME = 40, 64, 100
+HEAD_LINES, MAX_CELL, MAX_NAME, BLOCK = 40, 64, 100, 200_000  # characters read at once
 _NO_LEAD = re.compile(r"(point|index|samples?|samples? ?#|n|no|nr|row|#|)", re.IGNORECASE)
 _TIMES = re.compile(r"(?:(?:phone|sensor|elapsed|unix)[ _]?)?(?:time ?stamp|time|t|seconds|clock)", re.IGNORECASE)
 _SECONDS = {
@@ -211,21 +211,31 @@ def _no_table(head: list[tuple[int, str]]) -> str:
 def _values(path: Path, text: str, layout: _Layout) -> NDArray[np.float64]:
     """Return a table (rows, columns) as numbers, times of day in seconds."""
     body = _from_line(text, layout.first).rstrip()
-    plain = (
-        '"' not in body and "'" not in body and "\n#" not in body and ":" not in body and not body.startswith("#")
-        and (layout.decimal == "." or "." not in body)
-    )  # fmt: skip
-    if plain and _is_regular(body, layout):
-        try:
-            table = pd.read_csv(
-                io.StringIO(body), sep=layout.delimiter or "\x01", header=None, dtype=np.float64,
-                decimal=layout.decimal, skip_blank_lines=False,
-            )  # fmt: skip
-        except (ValueError, pd.errors.ParserError, OverflowError):
-            pass  # line by line, to name the line
-        else:
-            return table.to_numpy()
-    return _numbers(path, body, layout)
+    parts, number, begin = [], layout.first, 0
+    while begin <= len(body):
+        end = body.find("\n", begin + BLOCK)
+        block = body[begin : end if end >= 0 else len(body)]
+        quick = _quick_values(block, layout)
+        parts.append(_numbers(path, block, layout, number) if quick is None else quick)
+        number += block.count("\n") + 1
+        begin += len(block) + 1
+    return np.concatenate(parts)
+
+
+def _quick_values(block: str, layout: _Layout) -> NDArray[np.float64] | None:
+    """Return some lines as numbers, None where they need to be looked at one by one."""
+    marks = ("'", "\n#", ":", *("." for _ in range(layout.decimal == ",")))
+    if block.startswith("#") or any(mark in block for mark in marks) or not _is_regular(block, layout):
+        return None
+    try:
+        table = pd.read_csv(
+            io.StringIO(block), sep=layout.delimiter or "\x01", header=None, dtype=np.float64,
+            decimal=layout.decimal, skip_blank_lines=False,
+        )  # fmt: skip
+    except (ValueError, pd.errors.ParserError, OverflowError):
+        return None
+    values = table.to_numpy()
+    return values if values.shape == (block.count("\n") + 1, layout.width) else None
 
 
 def _from_line(text: str, number: int) -> str:
@@ -256,10 +266,10 @@ def _lines(body: str) -> Iterator[str]:
         begin = end + 1
 
 
-def _numbers(path: Path, body: str, layout: _Layout) -> NDArray[np.float64]:
+def _numbers(path: Path, body: str, layout: _Layout, first: int) -> NDArray[np.float64]:
     """Return the cells (rows, columns) as numbers, NaN for empty ones. Raises ReadError with the line."""
     out = array("d")
-    for number, line in enumerate(_lines(body), start=layout.first):
+    for number, line in enumerate(_lines(body), start=first):
         if line.startswith("#"):
             continue
         if len(line) > MAX_CHANNELS * MAX_CELL:

@@ -32,7 +32,7 @@ from ecgprism.formats.contract import (
 )
 
 NOT_RECORDED = -32768  # format 16's marker for an invalid sample
-MAX_HEADER_BYTES, MAX_SEGMENTS, MAX_FIELD, MAX_SKEW = 4 * 2**20, 10_000, 100, 100_000
+MAX_HEADER_BYTES, MAX_SEGMENTS, MAX_FIELD, MAX_SKEW, MAX_COMMENTS = 2**20, 10_000, 100, 100_000, 1000
 #: storage format -> bytes of a sample (None: compressed), marker of an invalid sample
 _STORAGE: dict[str, tuple[float | None, int | None]] = {
     "8": (1, None), "16": (2, NOT_RECORDED), "24": (3, -(2**23)), "32": (4, -(2**31)), "61": (2, NOT_RECORDED),
@@ -258,11 +258,11 @@ def _decoded(at: Path, header: Header, part: Part | None, said: Callable[[str], 
     """Return the integers (T,) of every signal; length and, of the whole, checksums are verified."""
     if not header.channels:
         raise ReadError(f"{at}: WFDB without any channel")
-    for signal in header.channels:
-        file = _beside(at.parent, signal.file)
+    for name, offset in {(signal.file, signal.byte_offset) for signal in header.channels}:
+        file = _beside(at.parent, name)
         if not file.is_file():
-            raise ReadError(f"{at}: its signal file {signal.file} does not exist")
-        if file.stat().st_size <= signal.byte_offset:
+            raise ReadError(f"{at}: its signal file {name} does not exist")
+        if file.stat().st_size <= offset:
             raise ReadError(f"{file}: an empty signal file")
     first = header.channels[0]
     plain = all(c.format == "16" and not c.skew for c in header.channels)
@@ -410,6 +410,7 @@ def _joined(
                 physical = (samples - float(signal.baseline)) / (signal.gain or 1.0)
                 physical[samples == _STORAGE[signal.format][1]] = np.nan
                 where = (begin + low - first) * target.per_frame
+                physical = physical[: (high - low) * target.per_frame]  # a damaged segment may hold more
                 rows[row][where : where + len(physical)] = physical * _ratio(at, signal, target)
         begin += frames
     return [
@@ -444,7 +445,7 @@ def _ratio(at: Path, signal: Signal, target: Signal) -> float:
 def patient(comments: Sequence[str]) -> dict[str, float | str]:
     """Return age (years) and sex from comments such as `Age: 74`, `<sex>: F` and `Gender: Male`, where given."""
     found: dict[str, str] = {}
-    for comment in comments:
+    for comment in comments[:MAX_COMMENTS]:
         for key, value in _PATIENT.findall(comment[:500]):
             found.setdefault({"gender": "sex"}.get(key.lower(), key.lower()), value.strip())
     return demographics(found.get("age"), found.get("sex"))
