@@ -1,17 +1,24 @@
-"""Commands on data sets: list, datasets, fetch, ingest."""
+"""Commands on data sets: list, datasets, fetch, ingest, corpus check."""
 
 from __future__ import annotations
 
 import inspect
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ecgprism.cli.terminal import app, err_console, key_values, needed, out_console, progress_bar
+from ecgprism.cli.terminal import app, err_console, key_values, needed, out_console, progress_bar, say
+
+if TYPE_CHECKING:
+    from ecgprism.corpus.ingestion import IngestReport
+    from ecgprism.corpus.meta import CorpusMeta
+
+corpus_app = typer.Typer(help="Look after a corpus.", no_args_is_help=True)
+app.add_typer(corpus_app, name="corpus")
 
 
 class Kind(StrEnum):
@@ -106,6 +113,8 @@ def ingest(
     strict: Annotated[bool, typer.Option("--strict", help="stop at the first bad record")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing corpus")] = False,
     exclude: Annotated[list[str] | None, typer.Option(help="a record id to leave out (repeatable)")] = None,
+    record_timeout: Annotated[float, typer.Option(help="seconds that reading one record may take", min=0.1)] = 60.0,
+    worker_memory: Annotated[int, typer.Option(help="MiB that a process may use for one record", min=64)] = 4096,
 ) -> None:
     """Read every recording of a data set into a corpus; an interrupted ingest goes on where it stopped.
 
@@ -125,10 +134,14 @@ def ingest(
     with progress_bar("reading") as update:
         done = run(
             source, root, target, rate_hz=rate, options=parsed, workers=workers, strict=strict, overwrite=overwrite,
-            exclude=exclude or (), progress=update,
+            exclude=exclude or (), record_timeout_s=record_timeout, worker_memory_mb=worker_memory, progress=update,
         )  # fmt: skip
+    _tell(done)
+
+
+def _tell(done: IngestReport) -> None:
     out_console.print(
-        f"[bold]{escape(str(done.path))}[/]: {done.records} recordings at {rate:g} Hz"
+        f"[bold]{escape(str(done.path))}[/]: {done.records} recordings at {done.meta.rate_hz:g} Hz"
         + (f", {done.resumed} of them from an interrupted ingest" if done.resumed else "")
     )
     out_console.print(f"split: {escape(done.split_rule)}")
@@ -138,9 +151,43 @@ def ingest(
         (done.unknown_patients, "recordings of unknown patient, each its own cluster"),
         (done.items if done.items != done.records else 0, "items to classify"),
         (sum(done.unused.values()), f"marks of {len(done.unused)} kinds that no class stands for, see corpus.json"),
-        (done.duplicates, "recordings with a waveform that stands more than once, kept in one split"),
+        (done.duplicates, "recordings that are copies of another (at any gain, offset or sign), kept in its split"),
     ):
         if count:
             out_console.print(f"{count} {escape(what)}")
     if done.skipped_channels:
         out_console.print(f"channels that are no ECG leads, skipped: {escape(', '.join(done.skipped_channels))}")
+    _tell_classes(done.meta)
+    for name, kind in done.meta.metadata.items():
+        what = "numbers" if kind == "numeric" else "categories"
+        out_console.print(f"metadata {escape(name)}: {what}, {done.meta.missing.get(name, 0):.0%} missing")
+    for note in done.notes:
+        say(note)
+
+
+def _tell_classes(meta: CorpusMeta) -> None:
+    """Show the items of every class by split."""
+    from ecgprism.corpus.splits import SPLITS
+
+    for task, classes in meta.classes.items():
+        table = Table(box=None, pad_edge=False, title=escape(f"task {task} ({meta.tasks[task].kind}), items"))
+        for title in ("class", *SPLITS):
+            table.add_column(title, justify="left" if title == "class" else "right", overflow="fold")
+        for name, counts in classes.items():
+            table.add_row(escape(name), *(str(counts.get(split, 0)) for split in SPLITS))
+        out_console.print(table)
+
+
+@corpus_app.command("check")
+def check_corpus(corpus: Annotated[Path, typer.Argument(help="the folder of a corpus")]) -> None:
+    """Check every byte of a corpus against the check sums that its ingest wrote.
+
+    Example: `ecgprism corpus check corpora/cinc2017`
+    """
+    from ecgprism.corpus.store import Corpus
+
+    opened = Corpus(corpus)
+    opened.check()
+    out_console.print(
+        f"[bold]{escape(str(corpus))}[/]: {opened.meta.records} recordings, {opened.meta.items} items, all as ingested"
+    )

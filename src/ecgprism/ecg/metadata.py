@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from numbers import Real
 
 MISSING = frozenset(
     (
@@ -52,7 +53,7 @@ def is_missing_text(value: object) -> bool:
 
 def number(value: object) -> float | None:
     """Return a finite number as people write it (`63`, `63.5`, `63,5`), or None; `1,234` may be two, so it is none."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | Real):
         return None
     text = str(value).strip()
     if len(text) > MOST_CHARACTERS or not _NUMBER.fullmatch(text):
@@ -63,7 +64,7 @@ def number(value: object) -> float | None:
 
 def age_years(value: object) -> float | None:
     """Return an age in years (`63`, `63,5`, `63Y`, `063 years`, `6 months`), or None where it is no age of a person."""
-    text = str(value).strip().lower() if isinstance(value, str | int | float) else ""
+    text = str(value).strip().lower() if isinstance(value, str | Real) else ""
     match = _AGE.fullmatch(text) if len(text) <= MOST_CHARACTERS else None
     unit = match[2].strip().rstrip(".") if match else None
     if match is None or unit not in _YEARS:

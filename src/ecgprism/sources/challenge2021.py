@@ -12,7 +12,7 @@ from ecgprism.formats import reading
 from ecgprism.interface.card import Task
 from ecgprism.registry import register
 from ecgprism.sources.contract import Entry
-from ecgprism.sources.physionet import comments
+from ecgprism.sources.physionet import comments, demographics, without_impossible
 
 #: abbreviation -> SNOMED CT codes of the 26 diagnoses that the challenge scored; where there are two, it scored them as
 #: one (dx_mapping_scored.csv of the challenge's evaluation code)
@@ -68,16 +68,18 @@ class Challenge2021:
     def entries(self) -> Iterator[Entry]:
         """Yield one entry a header, in order of path."""
         for path in sorted(self.root.rglob("*.hea")):
-            said = [match[1] for line in comments(path) if (match := _DX.match(line))]
+            lines = comments(path)
+            said = [match[1] for line in lines if (match := _DX.match(line))]
             codes = [code.strip() for text in said for code in text.split(",") if code.strip()]
             held = {CLASS_OF[code] for code in codes if code in CLASS_OF}
             yield Entry(
                 record_id=path.stem,
                 path=str(path),
                 labels={"scored": tuple(name for name in SCORED if name in held)} if held else {},
+                metadata=demographics(lines),
                 unused=tuple(code for code in codes if code not in CLASS_OF),
             )
 
     def read(self, entry: Entry) -> Recording:
         """Read one record."""
-        return reading.read(entry.path)
+        return without_impossible(reading.read(entry.path))

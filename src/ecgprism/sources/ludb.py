@@ -13,7 +13,7 @@ from ecgprism.formats import reading
 from ecgprism.interface.card import Task
 from ecgprism.registry import register
 from ecgprism.sources.contract import Entry
-from ecgprism.sources.physionet import comments, read_annotations
+from ecgprism.sources.physionet import comments, demographics, read_annotations, without_impossible
 
 RHYTHMS = (
     "Sinus rhythm", "Sinus bradycardia", "Sinus tachycardia", "Sinus arrhythmia", "Irregular sinus rhythm",
@@ -57,12 +57,13 @@ class Ludb:
                 path=str(path),
                 labels={"rhythm": known} if known else {},
                 patient_id=path.stem,
+                metadata=demographics(lines),
                 unused=tuple(line for line in stated if line.removeprefix(MARK).strip() not in known),
             )
 
     def read(self, entry: Entry) -> Recording:
         """Read one record with the waves of the chosen lead, where they are annotated."""
-        recording = reading.read(entry.path)
+        recording = without_impossible(reading.read(entry.path))
         waves = Path(entry.path).with_suffix(f".{self.lead.lower()}")
         marks = read_annotations(waves, recording.rate_hz) if waves.is_file() else ()
         return replace(recording, annotations=marks)

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from ecgprism.ecg.metadata import settle
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError
 from ecgprism.formats import reading
 from ecgprism.interface.card import Task
 from ecgprism.registry import register
 from ecgprism.sources.contract import Entry, Item, Split, spellings
-from ecgprism.sources.physionet import comments, read_annotations
+from ecgprism.sources.physionet import comments, read_annotations, without_impossible
 
 #: the classes of AAMI EC57 and the symbols of their beats: not ectopic, supraventricular, ventricular, fusion, unknown
 AAMI = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
@@ -89,10 +90,10 @@ class MitBih:
     def read(self, entry: Entry) -> Recording:
         """Read one record with its annotations."""
         path = Path(entry.path)
-        recording = reading.read(path, self.lead_aliases)
+        recording = without_impossible(reading.read(path, self.lead_aliases))
         marks = read_annotations(path.with_suffix(f".{self.annotator}"), recording.rate_hz)
         person = next((match for line in comments(path) if (match := _PERSON.match(line))), None)
-        known = {"age": float(person[1]), "sex": "female" if person[2] == "F" else "male"} if person else {}
+        known, _ = settle({"age": person[1], "sex": person[2]}, entry.path) if person else ({}, [])
         return replace(recording, annotations=marks, metadata={**known, **recording.metadata})
 
     def items(self, entry: Entry, recording: Recording) -> tuple[Sequence[Item], Sequence[str]]:

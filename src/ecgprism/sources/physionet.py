@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from ecgprism.ecg.recording import Annotation
+from ecgprism.ecg.metadata import age_years, is_missing_text, settle, sex
+from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ReadError
 
 #: symbol of each code, as WFDB prints them (ecgcodes.h); 0 is no annotation, codes without a symbol are unused
@@ -19,6 +21,33 @@ def comments(path: Path) -> list[str]:
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return [line.lstrip()[1:].strip() for line in lines if line.lstrip().startswith("#")]
+
+
+_PATIENT = re.compile(r"<?(age|sex|gender)>?\s*:\s*(.{1,40})", re.IGNORECASE)
+
+
+def demographics(lines: list[str]) -> dict[str, float | str]:
+    """Return age (years) and sex of comment lines such as `Age: 63Y`, `Gender: F`; what is neither as it stands there.
+
+    What is missing is left out. An ingest names what stands there and is none, and leaves it out.
+    """
+    found: dict[str, float | str] = {}
+    for line in lines:
+        match = _PATIENT.fullmatch(line.strip())
+        if match is None or is_missing_text(match[2]):
+            continue
+        text = match[2].strip()
+        if match[1].lower() == "age":
+            years = age_years(text)
+            found["age"] = text if years is None else years
+        else:
+            found["sex"] = sex(text) or text
+    return found
+
+
+def without_impossible(recording: Recording) -> Recording:
+    """Return a recording without what its header says of the patient and cannot be."""
+    return replace(recording, metadata=settle(recording.metadata, str(recording.path))[0])
 
 
 def read_annotations(path: Path, rate_hz: float) -> tuple[Annotation, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
 from pydantic import Field
 
+from ecgprism.ecg.metadata import is_missing_text, number, sex
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError
 from ecgprism.formats import reading
@@ -21,6 +22,8 @@ SUPERCLASSES = ("NORM", "MI", "STTC", "CD", "HYP")
 TASKS = ("superdiagnostic", "subdiagnostic", "diagnostic", "form", "rhythm", "all")
 #: PTB-XL writes 300 for everyone over 89 (de-identification)
 AGE_OVER_89, AGE_90_OR_OVER = 300, 90.0
+SEX_CODES = {"0": "male", "1": "female"}
+MOST_CHARACTERS = 10_000  # of a cell of codes; they have some hundred
 _NUMERIC = ("height", "weight")
 CLASS_COLUMNS = ("diagnostic_class", "diagnostic_subclass")
 
@@ -71,9 +74,11 @@ class PtbXl:
         rows = []
         for ecg_id, text in zip(self.database["ecg_id"], self.database["scp_codes"], strict=True):
             try:
-                codes = {str(code): float(likelihood) for code, likelihood in ast.literal_eval(text).items()}
-            except (ValueError, SyntaxError, AttributeError, TypeError):
-                raise EcgprismError(f"{self.root}/ptbxl_database.csv: ecg_id {ecg_id}: scp_codes {text!r}") from None
+                codes = _codes(text)
+            except (ValueError, SyntaxError, AttributeError, TypeError, OverflowError, MemoryError, RecursionError):
+                raise EcgprismError(
+                    f"{self.root}/ptbxl_database.csv: ecg_id {ecg_id}: scp_codes {str(text)[:60]!r}"
+                ) from None
             held = [code for code, likelihood in codes.items() if likelihood >= self.min_likelihood]
             rows.append(tuple(sorted({of_code[code] for code in held if code in of_code})))
         return rows
@@ -81,26 +86,59 @@ class PtbXl:
     def entries(self) -> Iterator[Entry]:
         """Yield one entry a row of the database; files that are not there are found out on reading."""
         for position, row in enumerate(self.database.to_dict("records")):
-            fold = int(row["strat_fold"])
+            fold = self._whole(position, "strat_fold")
             split: Split = "train" if fold <= 8 else "val" if fold == 9 else "test"
-            metadata: dict[str, float | str] = {key: float(row[key]) for key in _NUMERIC if pd.notna(row.get(key))}
-            if pd.notna(row.get("age")):
-                metadata["age"] = AGE_90_OR_OVER if row["age"] >= AGE_OVER_89 else float(row["age"])
-            if pd.notna(row.get("sex")):
-                metadata["sex"] = "female" if int(row["sex"]) == 1 else "male"
             patient = row.get("patient_id")
             yield Entry(
-                record_id=f"ptbxl_{int(row['ecg_id']):05d}",
-                path=str(self.root / row[self.path_column]),
+                record_id=f"ptbxl_{self._whole(position, 'ecg_id'):05d}",
+                path=str(self.root / str(row[self.path_column])),
                 labels={task: rows[position] for task, rows in self.labels.items() if rows[position]},
-                patient_id=None if patient is None or pd.isna(patient) else str(int(patient)),
+                patient_id=None if is_missing_text(patient) else _name(patient),
                 split=split,
-                metadata=metadata,
+                metadata=_patient(row),
             )
+
+    def _whole(self, position: int, column: str) -> int:
+        """Return a whole number of the database. Raises EcgprismError with its line."""
+        text = self.database[column].iloc[position]
+        value = number(text)
+        if value is None or value != int(value):
+            raise EcgprismError(
+                f"{self.root}/ptbxl_database.csv, line {position + 2}: {column} {str(text)[:60]!r} is no whole number"
+            )
+        return int(value)
 
     def read(self, entry: Entry) -> Recording:
         """Read one record."""
         return reading.read(entry.path)
+
+
+def _codes(text: str) -> dict[str, float]:
+    """Return the likelihood (percent) of every code of a cell such as {'NORM': 100.0}."""
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError
+    codes = {str(code): float(likelihood) for code, likelihood in ast.literal_eval(text).items()}
+    if not all(0 <= likelihood <= 100 for likelihood in codes.values()):
+        raise ValueError
+    return codes
+
+
+def _name(value: object) -> str:
+    """Return a patient as text: `15709.0` of a column with gaps is 15709."""
+    whole = number(value)
+    return str(value).strip() if whole is None or whole != int(whole) else str(int(whole))
+
+
+def _patient(row: Mapping[Hashable, object]) -> dict[str, float | str]:
+    """Return what a row says of the patient; what is no number as it stands there, for ingest to name."""
+    given = {key: row[key] for key in ("age", "sex", *_NUMERIC) if not is_missing_text(row.get(key))}
+    found = {key: given[key] if (value := number(given[key])) is None else value for key in given}
+    age, coded = found.get("age"), sex(given["sex"], SEX_CODES) if "sex" in given else None
+    if isinstance(age, float) and age >= AGE_OVER_89:
+        found["age"] = AGE_90_OR_OVER
+    if coded is not None:
+        found["sex"] = coded
+    return {key: value if isinstance(value, float) else str(value) for key, value in found.items()}
 
 
 def _table(path: Path, needed: set[str]) -> pd.DataFrame:

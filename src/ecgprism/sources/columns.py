@@ -1,0 +1,85 @@
+"""The metadata columns of a table: numbers or categories, missing cells, age and sex as people spell them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecgprism.ecg.metadata import age_years, is_missing_text, number, sex, within_limits
+from ecgprism.errors import EcgprismError
+
+LEAST_NUMBERS = 0.9  # of the cells that are given: then the others are mistakes, not categories
+NAMED_CELLS = 3  # in a note
+#: what tables call a column -> what a corpus does
+_NAMES = {"age": "age", "age_years": "age", "sex": "sex", "gender": "sex"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """The values of a column (None where missing), and what must be said of it."""
+
+    values: Sequence[float | str | None]
+    notes: tuple[str, ...] = ()
+
+
+def column_name(column: str, others: Iterable[str]) -> str:
+    """Return the name that a table's column has in a corpus: `Age` is age, `gender` is sex unless there is one."""
+    name = _NAMES.get(column.lower(), column)
+    return column if name != column and name in set(others) else name
+
+
+def legend(text: str | None) -> dict[str, str]:
+    """Return what codes mean from an option such as `1:female|0:male`. Raises EcgprismError for what is none."""
+    found = {}
+    for pair in text.split("|") if text else ():
+        code, colon, meant = pair.partition(":")
+        if not colon or sex(meant) is None:
+            raise EcgprismError(f"sex: {pair!r}: expected CODE:female or CODE:male, as in 1:female|0:male")
+        found[code.strip()] = meant.strip()
+    return found
+
+
+def read_column(path: Path, column: str, name: str, cells: Sequence[tuple[int, str]], codes: dict[str, str]) -> Column:
+    """Read the cells (line, text) of a column; `codes` is the legend of sex. Raises EcgprismError for codes without."""
+    if name == "sex":
+        return _sexes(path, column, cells, codes)
+    given = [(line, text) for line, text in cells if not is_missing_text(text)]
+    read = {text: _number(name, text) for text in {text for _, text in given}}
+    numbers = sum(read[text] is not None or _impossible(name, text) for _, text in given)
+    if not given or numbers < LEAST_NUMBERS * len(given):
+        values: list[float | str | None] = [None if is_missing_text(text) else text for _, text in cells]
+        mixed = f"column {column}: {numbers} of {len(given)} cells are numbers, so its values are categories"
+        return Column(values, (mixed,) if numbers else ())
+    odd = [(line, text) for line, text in given if read[text] is None]
+    return Column([read.get(text) for _, text in cells], _said(column, odd, "no numbers that it can hold"))
+
+
+def _sexes(path: Path, column: str, cells: Sequence[tuple[int, str]], codes: dict[str, str]) -> Column:
+    values = [None if is_missing_text(text) else sex(text, codes) for _, text in cells]
+    odd = [cell for cell, value in zip(cells, values, strict=True) if not value and not is_missing_text(cell[1])]
+    for line, text in odd:
+        if number(text) is not None:
+            raise EcgprismError(
+                f"{path}, line {line}: {column} {text!r}: say what the codes mean, as in sex=1:female|0:male"
+            )
+    return Column(values, _said(column, odd, "neither female nor male"))
+
+
+def _number(name: str, text: str) -> float | None:
+    found = age_years(text) if name == "age" else number(text)
+    return found if found is not None and within_limits(name, found) else None
+
+
+def _impossible(name: str, text: str) -> bool:
+    """Whether a cell is a number, though none that the column can hold."""
+    return number(text) is not None or (name == "age" and re.fullmatch(r"\d{1,9}\D{0,8}", text) is not None)
+
+
+def _said(column: str, odd: Sequence[tuple[int, str]], what: str) -> tuple[str, ...]:
+    if not odd:
+        return ()
+    named = ", ".join(f"{text[:30]!r} (line {line})" for line, text in odd[:NAMED_CELLS])
+    more = f" and {len(odd) - NAMED_CELLS} more" if len(odd) > NAMED_CELLS else ""
+    return (f"column {column}: {named}{more}: {what}, taken as missing",)
