@@ -15,6 +15,7 @@ from ecgprism.ecg.arrays import ArrayRecordings
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.errors import ConfigError, EcgprismError, ReadError
 from ecgprism.prediction.files import embed, predict
+from ecgprism.simulator.simulation import simulate
 from ecgprism.sources.arrays import ArraySource, label_names, mapped
 from ecgprism.sources.opening import open_source
 
@@ -220,3 +221,37 @@ def test_a_bad_array_has_its_problem_and_a_caller_is_warned(run_path: Path) -> N
             predict(run_path, signals, **{k: v for k, v in declared.items() if k != missing})  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="metadata: column 'age' has 2 rows for 3 recordings"):
         predict(run_path, signals, metadata={"age": [1, 2]}, **declared)  # type: ignore[arg-type]
+
+
+# A corpus of arrays
+
+
+def test_arrays_become_a_corpus_that_trains_and_gives_a_data_set(tmp_path: Path) -> None:
+    made = [simulate(i, seed=0, rate_hz=250, duration_s=10.0) for i in range(60)]
+    signals = np.stack([each.recording.signal for each in made]) * 1000
+    labels = [each.traits.labels["superdiagnostic"] for each in made]
+    table = pd.DataFrame([dict(each.recording.metadata) for each in made])
+    report = ep.ingest_arrays(
+        signals.astype(np.float32), labels, rate_hz=250, leads=made[0].recording.leads, unit="uV",
+        patients=[each.traits.patient_id for each in made], metadata=table, out=tmp_path / "c", workers=1,
+    )  # fmt: skip
+    corpus = ep.Corpus(report.path)
+    assert (report.records, corpus.rate_hz, corpus.tasks["labels"].kind) == (60, 100.0, "multilabel")
+    assert set(corpus.meta.metadata) == set(table.columns)
+    np.testing.assert_allclose(corpus.signal(0).std(), signals[0].std() / 1000, rtol=0.1)
+    held = corpus.dataset("train", window_s=4)
+    assert held[0][0].shape == (12, 400)
+    with pytest.raises(EcgprismError, match="exists already"):
+        ep.ingest_arrays(signals, labels, rate_hz=250, leads=made[0].recording.leads, unit="uV", out=tmp_path / "c")
+
+
+def test_what_arrays_leave_open_is_a_warning(tmp_path: Path) -> None:
+    signals = np.random.default_rng(0).normal(0, 60, (8, 1, 1000))
+    with pytest.warns(UserWarning) as said:
+        report = ep.ingest_arrays(
+            signals, [0, 1] * 4, tmp_path / "c", classes=["N", "A"], rate_hz=100, leads=["I"], unit="mV"
+        )
+    texts = [str(each.message) for each in said]
+    assert any("exclude each other" in text for text in texts)
+    assert any("is the unit right?" in text for text in texts)
+    assert ep.Corpus(report.path).tasks["labels"].kind == "multiclass"

@@ -8,28 +8,55 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ecgprism.config import Config, read_config
+    from ecgprism.corpus.arrays import ingest_arrays
     from ecgprism.corpus.ingestion import ingest
     from ecgprism.corpus.store import Corpus
+    from ecgprism.datasets.fetching import fetch
     from ecgprism.ecg.recording import Recording
     from ecgprism.errors import ConfigError, EcgprismError, ReadError
     from ecgprism.evidence.comparison import compare
     from ecgprism.evidence.evaluation import evaluate
     from ecgprism.evidence.ledger import ablate
     from ecgprism.evidence.robustness import stress
+    from ecgprism.evidence.scorecard import report
+    from ecgprism.formats.anonymisation.copies import anonymize
+    from ecgprism.formats.conversion import convert
     from ecgprism.formats.reading import open_recording, read
     from ecgprism.model.prism import PrismModel
     from ecgprism.prediction.files import embed, predict
     from ecgprism.registry import components, load_plugin, register
+    from ecgprism.simulator.simulation import simulate
     from ecgprism.training.run import fit
 
 _HOME = {
-    "Config": "config", "ConfigError": "errors", "Corpus": "corpus.store", "EcgprismError": "errors",
-    "PrismModel": "model.prism", "ReadError": "errors", "Recording": "ecg.recording", "ablate": "evidence.ledger",
-    "compare": "evidence.comparison", "components": "registry", "embed": "prediction.files",
-    "evaluate": "evidence.evaluation", "fit": "training.run", "ingest": "corpus.ingestion", "load_plugin": "registry",
-    "open_recording": "formats.reading", "predict": "prediction.files", "read": "formats.reading",
-    "read_config": "config", "register": "registry", "stress": "evidence.robustness",
-}  # fmt: skip
+    "Config": "config",
+    "ConfigError": "errors",
+    "Corpus": "corpus.store",
+    "EcgprismError": "errors",
+    "PrismModel": "model.prism",
+    "ReadError": "errors",
+    "Recording": "ecg.recording",
+    "ablate": "evidence.ledger",
+    "anonymize": "formats.anonymisation.copies",
+    "compare": "evidence.comparison",
+    "components": "registry",
+    "convert": "formats.conversion",
+    "embed": "prediction.files",
+    "evaluate": "evidence.evaluation",
+    "fetch": "datasets.fetching",
+    "fit": "training.run",
+    "ingest": "corpus.ingestion",
+    "ingest_arrays": "corpus.arrays",
+    "load_plugin": "registry",
+    "open_recording": "formats.reading",
+    "predict": "prediction.files",
+    "read": "formats.reading",
+    "read_config": "config",
+    "register": "registry",
+    "report": "evidence.scorecard",
+    "simulate": "simulator.simulation",
+    "stress": "evidence.robustness",
+}
 
 __all__ = [
     "Config",
@@ -40,18 +67,24 @@ __all__ = [
     "ReadError",
     "Recording",
     "ablate",
+    "anonymize",
     "compare",
     "components",
+    "convert",
     "embed",
     "evaluate",
+    "fetch",
     "fit",
     "ingest",
+    "ingest_arrays",
     "load_plugin",
     "open_recording",
     "predict",
     "read",
     "read_config",
     "register",
+    "report",
+    "simulate",
     "stress",
 ]
 

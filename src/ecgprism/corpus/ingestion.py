@@ -100,7 +100,7 @@ class AllRejectedError(EcgprismError):
 
 
 def ingest(
-    source: str,
+    source: str | Source,
     root: str | Path | None,
     out: str | Path,
     *,
@@ -117,20 +117,22 @@ def ingest(
 ) -> IngestReport:
     """Read every recording of a source into the corpus folder `out` at `rate_hz`, in `workers` processes.
 
-    A bad record goes to rejected.csv with its reason and does not stop the rest, unless `strict`; so does one that
-    takes more than `record_timeout_s` seconds or `worker_memory_mb` MiB to read. Raises AllRejectedError when no record
-    is left, EcgprismError when `out` exists (unless `overwrite`), when another process writes there, when record ids
-    are duplicated, or when an interrupted ingest was made with other settings.
+    The source is named, with its `root` and `options`, or is an object of one's own. A bad record goes to rejected.csv
+    with its reason and does not stop the rest, unless `strict`; so does one that takes more than `record_timeout_s`
+    seconds or `worker_memory_mb` MiB to read. Raises AllRejectedError when no record is left, EcgprismError when `out`
+    exists (unless `overwrite`), when another process writes there, when record ids are duplicated, or when an
+    interrupted ingest was made with other settings.
     """
     out = Path(out).resolve() if Path(out).is_symlink() else Path(out)
     _check_out(out, overwrite)
     if not MIN_CORPUS_HZ <= rate_hz <= MAX_CORPUS_HZ:
         raise EcgprismError(f"rate {rate_hz:g} Hz: expected {MIN_CORPUS_HZ} to {MAX_CORPUS_HZ} Hz")
-    opened = open_source(source, root, options)
+    opened = open_source(source, root, options) if isinstance(source, str) else source
+    name = source if isinstance(source, str) else getattr(source, "name", type(source).__name__)
     excluded = set(exclude)
-    total, digest = _census(opened, source, excluded)
+    total, digest = _census(opened, name, excluded)
     given = {key: str(value) for key, value in (options or {}).items()}
-    settings = Settings(source, str(root), given, float(rate_hz), seed, digest)
+    settings = Settings(name, str(root), given, float(rate_hz), seed, digest)
     limits = Limits(record_timeout_s, worker_memory_mb)
     folder = _partial(out)
     try:
@@ -141,19 +143,10 @@ def ingest(
                 journal = Journal(folder, settings)
                 resumed = journal.done
                 progress(resumed, total)
+                todo = islice(_entries(opened, excluded, digest), resumed, None)
                 work = partial(_prepare, opened, rate_hz)
-                entries = _entries(opened, excluded, digest)
-                with (
-                    journal.opened(),
-                    contextlib.closing(
-                        _prepared(work, islice(entries, resumed, None), workers or os.cpu_count() or 1, limits)
-                    ) as prepared,
-                ):
-                    for number, written in enumerate(prepared, start=resumed + 1):
-                        if strict and written.rejected is not None:
-                            raise ReadError(f"{written.record_id}: {written.rejected}")
-                        journal.append(written)
-                        progress(number, total)
+                with contextlib.closing(_prepared(work, todo, workers or os.cpu_count() or 1, limits)) as prepared:
+                    _append(journal, prepared, strict, lambda done: progress(done, total))
                 meta = _finish(journal, settings, opened)
             _publish(folder, out)
     except OSError as error:
@@ -162,6 +155,16 @@ def ingest(
             "mend that and run the same command again: it goes on where it stopped"
         ) from None
     return IngestReport.of(out, meta, resumed)
+
+
+def _append(journal: Journal, prepared: Iterator[JournalEntry], strict: bool, progress: Callable[[int], None]) -> None:
+    """Write every record as it comes. Raises ReadError at the first bad one, if `strict`."""
+    with journal.opened():
+        for number, written in enumerate(prepared, start=journal.done + 1):
+            if strict and written.rejected is not None:
+                raise ReadError(f"{written.record_id}: {written.rejected}")
+            journal.append(written)
+            progress(number)
 
 
 # --- one record

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -183,12 +184,22 @@ class Corpus:
         cluster = np.unique(examples.cluster[first], return_inverse=True)[1]
         split = np.full(len(self._records), NO_SPLIT, dtype=object)
         split[record] = splits.fold(cluster, target, k, of)
+        return self.with_splits(split.tolist())
+
+    def with_splits(self, split: Sequence[str]) -> Corpus:
+        """Return the same corpus with another split of its records: train, val, test, or empty for none of them."""
+        _places(f"{self.path}: no split", sorted(set(split)), (*SPLITS, NO_SPLIT))
         other = copy.copy(self)
         at = self._records.column_names.index("split")
         other._records = self._records.set_column(at, "split", pa.array(split, pa.string()))
         other.__dict__.pop("records", None)
         other.fingerprint = other.computed_fingerprint()
         return other
+
+    def dataset(self, split: str, **options: Any) -> Any:
+        """Return a split as a map-style PyTorch data set; options as of `training.dataset.CorpusDataset`."""
+        # by name: a corpus does without PyTorch, and stands above what needs it
+        return import_module("ecgprism.training.dataset").CorpusDataset(self, split, **options)
 
     def refuse_leaks(self) -> None:
         """Raise EcgprismError if one patient, or one waveform at whatever gain, stands in two splits."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,10 @@ class ArrayRecordings:
         signal = np.asarray(held, dtype=np.float32) * np.float32(self.factor)
         signal[~np.isfinite(signal)] = np.nan
         units = (self.unit,) * len(self.leads)
-        return Recording(signal, self.rate_hz, self.leads, metadata=metadata or {}, format="array", units=units)
+        where = Path(f"X[{number}]")
+        return Recording(
+            signal, self.rate_hz, self.leads, metadata=metadata or {}, path=where, format="array", units=units
+        )
 
     def doubt(self) -> str | None:
         """Return a sentence when the values cannot be those of ECGs in the declared unit, from some of them."""

@@ -29,6 +29,8 @@ NO_REGRESSION = "numbers with fractions are no classes, and regression is not th
 class ArraySource:
     """Recordings in memory with their labels, patients and metadata, row by row."""
 
+    name = "arrays"
+
     def __init__(
         self,
         recordings: ArrayRecordings,
