@@ -19,13 +19,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from wfdb import wrann
 
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ConfigError
+from ecgprism.formats import reading
 from ecgprism.formats.anonymisation import copies, secrets
 from ecgprism.formats.anonymisation.content import AnonymisationError, Copy, Source
 from ecgprism.formats.anonymisation.copies import anonymize
-from ecgprism.formats.conversion import write
+from ecgprism.formats.conversion import convert, write
 from tests.records import digital, write_wfdb
 
 edfio = pytest.importorskip("edfio")
@@ -594,6 +596,26 @@ def test_other_formats_are_refused_with_those_that_can_be(tmp_path: Path) -> Non
         anonymize(tmp_path / "nowhere.dcm", tmp_path / "d.dcm")
 
 
+def test_what_other_formats_are_told_to_do_leaves_nothing_of_the_patient(tmp_path: Path) -> None:
+    record = write_wfdb(tmp_path, "a", digital())
+    header = record.with_suffix(".hea")
+    header.write_text(header.read_text() + f"# Age: 97\n# Name: {FIRST}\n# Date: 19310314\n")
+    wrann("a", "atr", np.array([40, 80]), ["N", '"'], aux_note=["", f"seen by {DOCTOR}"], write_dir=str(tmp_path))
+    with pytest.raises(AnonymisationError, match=r"`ecgprism convert` it to \.edf.* and anonymize that"):
+        anonymize(header, tmp_path / "b.hea")
+    copy = anonymize(convert(header, tmp_path / "b.edf", fill=True), tmp_path / "c.edf")
+    for data in ((tmp_path / "b.edf").read_bytes(), copy.read_bytes()):
+        assert not any(word.encode() in data for word in (FIRST, DOCTOR, "1931"))
+    assert b"97" not in copy.read_bytes()[:256]
+    np.testing.assert_array_equal(reading.read(copy).signal, reading.read(tmp_path / "b.edf").signal)
+
+
+def test_the_note_says_what_is_not_covered(tmp_path: Path) -> None:
+    said: list[str] = []
+    copied(tmp_path, "muse.xml", muse(), note=said.append)
+    assert "left out" in said[0] and "not covered: the heartbeat itself" in said[1] and "person must review" in said[1]
+
+
 def test_source_and_existing_target_are_protected(tmp_path: Path) -> None:
     source = tmp_path / "a.xml"
     source.write_bytes(muse())
@@ -642,3 +664,56 @@ def test_any_damage_is_one_line_or_a_copy(tmp_path: Path, data: st.DataObject) -
     except AnonymisationError as error:
         assert "\n" not in str(error)
     assert not list(tmp_path.glob("*.partial"))
+
+
+# --- what is none of an ECG
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "reason"),
+    [
+        ("muse.xml", b">4.88<", b">77123<", "one bit of I is not as large"),
+        ("muse.xml", b">4.88<", b">4.8877123<", "more digits than a device"),
+        ("muse.xml", b"<LeadID>V6<", b"<LeadID>Anna<", "no lead's name"),
+        ("muse.xml", b"<SampleBase>500<", b"<SampleBase>20191<", "sampling rate of I"),
+        ("aecg.xml", b'<origin value="0"', b'<origin value="77123"', "the offset of I"),
+        ("aecg.xml", b'value="0.002" unit="s"', b'value="0.0020019580317" unit="s"', "time increment"),
+        ("aecg.xml", b"<digits>", b"<digits>1931031 ", "single numbers among its samples"),
+        ("a.edf", b"3200    ", b"77123   ", "the range of ECG I is not one"),
+        ("a.edf", b"-32768  32000   ", b"-32768  4711    ", "the range of ECG"),
+        ("a.edf", b"uV      ", b"Anna    ", "the unit of ECG I"),
+        ("a.edf", b"2       0.5     ", b"99      0.5     ", "fewer data records"),
+    ],
+)
+def test_numbers_and_words_that_are_none_of_an_ecg_are_refused(
+    name: str, old: bytes, new: bytes, reason: str, tmp_path: Path
+) -> None:
+    data = MADE[name]
+    assert old in data
+    with pytest.raises(AnonymisationError, match=reason):
+        copied(tmp_path, name, data.replace(old, new, 1))
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("place", [0, 100, 490])
+@pytest.mark.parametrize("name", ["a.edf", "a.scp", "muse.xml", "sierra.xml", "aecg.xml"])
+def test_letters_as_samples_are_refused(
+    name: str, place: int, shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = SAMPLES.copy()
+    row = bytearray(samples[3].tobytes())
+    row[2 * place + shift : 2 * place + shift + 14] = b"Anna Kowalska "
+    samples[3] = np.frombuffer(bytes(row[:1000]), "<i2")
+    monkeypatch.setattr("tests.test_anonymisation.SAMPLES", samples)
+    with pytest.raises(AnonymisationError, match=r"samples of .*V2 spell a text"):
+        copied(tmp_path, name, MAKERS[name]())
+
+
+def test_a_lead_that_swings_through_all_of_16_bits_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        beats = (np.sin(np.arange(500) / 7 + seed) * 20_000).astype("<i2") + generator.integers(-300, 300, 500)
+        steps = np.repeat(generator.integers(-31_000, 31_000, 50), 10)
+        samples = np.stack([beats, steps, *SAMPLES[2:]]).astype("<i2")
+        monkeypatch.setattr("tests.test_anonymisation.SAMPLES", samples)
+        copied(tmp_path, "muse.xml", muse(), overwrite=True)

@@ -29,7 +29,18 @@ modules = pytest.mark.parametrize("module", FILES)
 ORDER = [
     *("errors", "files", "registry", "config", "archives", "processes"),
     *("ecg", "formats", "interface", "simulator", "sources", "datasets", "corpus"),
-    *("model", "metrics", "training", "prediction", "evidence", "explanation", "presentation", "serving", "cli"),
+    *(
+        "model",
+        "metrics",
+        "training",
+        "prediction",
+        "classifier",
+        "evidence",
+        "explanation",
+        "presentation",
+        "serving",
+        "cli",
+    ),
     "__main__",
 ]
 #: a folder of components -> what its files share and what builds on them; any other file is a component

@@ -150,6 +150,13 @@ class Config(_Section):
     plugins: list[Path] = Field(default_factory=list)
     init: Path | None = None
 
+    def __init__(self, **data: Any) -> None:
+        """Take what YAML has. Raises ConfigError naming the key, the value and the nearest valid choice."""
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise ConfigError(_problem(error)) from None
+
     @field_validator("views", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
@@ -190,18 +197,25 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def parse_config(tree: Mapping[str, Any], where: str = "config") -> Config:
     """Validate plain data. Raises ConfigError naming the key, the value and the nearest valid choice."""
+    if not all(isinstance(key, str) for key in tree):
+        raise ConfigError(f"{where}: keys must be words; {next(k for k in tree if not isinstance(k, str))!r} is none")
     try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        keys = [str(part) for part in problem["loc"]]
-        at = f"{where}: {'.'.join(keys)}"
-        if problem["type"] == "extra_forbidden":
-            raise ConfigError(f"{at}: unknown key{nearest(keys[-1], _known_keys(keys[:-1]))}") from None
-        if problem["type"] == "missing":
-            raise ConfigError(f"{at}: is missing") from None
-        message = problem["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{at} = {problem['input']!r}: {message[0].lower()}{message[1:]}") from None
+        return Config(**tree)
+    except ConfigError as error:
+        raise ConfigError(f"{where}{str(error).removeprefix('config')}") from None
+
+
+def _problem(error: ValidationError) -> str:
+    """Return the first problem of a configuration: the key, the value and the nearest valid choice."""
+    problem = error.errors(include_url=False)[0]
+    keys = [str(part) for part in problem["loc"]]
+    at = f"config: {'.'.join(keys)}"
+    if problem["type"] == "extra_forbidden":
+        return f"{at}: unknown key{nearest(keys[-1], _known_keys(keys[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{at}: is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{at} = {problem['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _known_keys(path: Sequence[str]) -> list[str]:

@@ -51,8 +51,8 @@ def anonymize(
     name, write = record.file_format.name, WRITERS.get(record.file_format.parser)
     if write is None:
         raise AnonymisationError(
-            f"{source}: {name} cannot be anonymised; {KNOWN} can. `ecgprism convert` to EDF or DICOM writes no name, "
-            "number or note (WFDB would take notes along)"
+            f"{source}: {name} cannot be anonymised; {KNOWN} can. `ecgprism convert` it to .edf, which leaves names, "
+            "numbers, dates and notes out (.hea takes notes along), and anonymise that"
         )
     file = Source(source, source.read_bytes(), record, key.encode())
     try:
