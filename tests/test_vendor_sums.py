@@ -96,7 +96,7 @@ def test_damage_names_its_place_and_is_read_and_marked_when_it_is_accepted(
 
 def vendor_read(path: Path, **given: bool) -> ep.Recording:
     kind = reading._kind(path)
-    declared = Declared(**given)  # type: ignore[arg-type]
+    declared = Declared(**given)
     readers = {"atc": reading.alivecor.read, "ishne": reading.ishne.read}
     return readers[kind](path, declared) if kind in readers else vendor.read(path, kind, declared)
 
@@ -199,4 +199,4 @@ def test_warnings_of_the_libraries_are_notes(tmp_path: Path) -> None:
 
 
 def test_base64_of_the_test_is_what_muse_writes() -> None:
-    assert base64.b64decode(re.search(rb"<WaveFormData>([^<]*)<", muse())[1]) == VALUES[0].astype("<i2").tobytes()  # type: ignore[index]
+    assert base64.b64decode(re.search(rb"<WaveFormData>([^<]*)<", muse())[1]) == VALUES[0].astype("<i2").tobytes()

@@ -21,7 +21,7 @@ from ecgprism.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ, Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats import datakit
 from ecgprism.formats.contract import Channel, Declared, assembled
-from ecgprism.formats.groups import Group, merged
+from ecgprism.formats.groups import MAX_GROUPS, Group, merged
 
 TITLE = "HL7 aECG"
 _SECONDS = {"s": "1", "ms": "0.001", "us": "0.000001", "µs": "0.000001"}
@@ -44,6 +44,8 @@ def read(path: Path, declared: Declared) -> Recording:
         for derived in series.findall("derivation/derivedSeries"):
             count = sum("_ECG_LEAD_" in _code(each) for each in derived.iter("sequence"))
             skipped.append(f"averaged beat ({count} leads)")
+    if len(groups) > MAX_GROUPS:
+        raise ReadError(f"{path}: {TITLE} of {len(groups)} series and sets; expected at most {MAX_GROUPS}")
     channels, left = merged(_timed(groups), declared)
     if not channels:
         raise ReadError(f"{path}: {TITLE} without a rhythm waveform")
@@ -110,7 +112,7 @@ def _quantity(value: Any, name: str) -> tuple[Decimal, str] | None:
         number = Decimal((found.get("value") or "").strip())
     except InvalidOperation:
         return None
-    return (number, (found.get("unit") or "").strip()) if number.is_finite() else None
+    return (number, (found.get("unit") or "").strip()[:40]) if number.is_finite() else None
 
 
 def _time(path: Path, sequence: Any, where: str) -> tuple[float, float]:
@@ -118,7 +120,7 @@ def _time(path: Path, sequence: Any, where: str) -> tuple[float, float]:
     value = sequence.find("value")
     step = _quantity(value, "increment")
     if step is None or step[1] not in _SECONDS or not 0 < step[0] < 10**9:
-        said = None if value is None or value.find("increment") is None else dict(value.find("increment").attrib)
+        said = None if value is None or value.find("increment") is None else str(value.find("increment").attrib)[:100]
         raise ReadError(f"{path}: {TITLE} {where} has a time increment of {said}; expected s, ms or us")
     rate_hz = float(1 / (step[0] * Decimal(_SECONDS[step[1]])))
     head = value.find("head")
@@ -174,4 +176,4 @@ def _value(element: Any, path: str) -> str:
 
 def _code(element: Any) -> str:
     found = element.find("code")
-    return "" if found is None else (found.get("code") or "").strip().upper()
+    return "" if found is None else (found.get("code") or "").strip().upper()[:100]

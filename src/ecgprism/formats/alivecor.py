@@ -39,7 +39,7 @@ def read(path: Path, declared: Declared) -> Recording:
     said = {key: raw.split(b"\x00")[0].decode("latin-1").strip() for key, raw in texts.items()}
     found = Found(
         channels,
-        annotations=_beats(blocks.get("ann ", b"")),
+        annotations=_beats(path, blocks.get("ann ", b""), len(channels[0].samples) if channels else 0),
         details={key: text for key, text in said.items() if text} | details,
         skipped=tuple(skipped),
     )
@@ -72,12 +72,15 @@ def _blocks(path: Path, data: bytes) -> tuple[dict[str, bytes], list[str], list[
     return blocks, skipped, faults
 
 
-def _beats(block: bytes) -> tuple[Annotation, ...]:
+def _beats(path: Path, block: bytes, samples: int) -> tuple[Annotation, ...]:
     """Return the beats of an annotation block: its rate, then sample and kind of each; kind 1 is a normal beat."""
     if len(block) < 4:
         return ()
     (rate_hz,) = struct.unpack_from("<I", block)
     if not rate_hz:
         return ()
-    pairs = np.frombuffer(block, np.dtype([("at", "<u4"), ("kind", "<u2")]), (len(block) - 4) // 6, 4)
+    count = (len(block) - 4) // 6
+    if count > max(samples // 10, 1):  # at 300 Hz, 30 a second
+        raise ReadError(f"{path}: ATC announces {count} beats in {samples} samples")
+    pairs = np.frombuffer(block, np.dtype([("at", "<u4"), ("kind", "<u2")]), count, 4)
     return tuple(Annotation(at / rate_hz, symbol="N" if kind == 1 else "Q") for at, kind in pairs.tolist())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -12,8 +13,9 @@ from typing import Any
 
 from ecgprism.errors import ReadError, one_line
 from ecgprism.formats.contract import Channel, Declared, Found, demographics
+from ecgprism.formats.groups import Group, merged
 
-MAX_MARKUP = 100_000  # `<` of an XML file; ECGs have some thousands
+MAX_MARKUP = 60_000  # `<` of an XML file; ECGs have some thousands
 _DECLARATION = 1024  # bytes; longer ones are none, and patterns of the library are slow on them
 _OURS = re.compile(r"auto_scale=False|rounded to \d+ Hz|only the first is read|Leads \[")
 #: the orthogonal leads as standards code them
@@ -84,11 +86,11 @@ def text(element: Any, path: str) -> str:
     return "" if found is None else " ".join("".join(found.itertext()).split())
 
 
-def channel(lead: Any, rate_hz: float, **given: Any) -> Channel:
-    """Return a lead of ecgdatakit as it is stored: samples, steps and unit."""
-    unit = lead.resolution_unit or lead.units
+def stored(lead: Any, rate_hz: float, **given: Any) -> Channel:
+    """Return a lead of ecgdatakit as it is stored: samples, steps and unit; a number that makes it unique taken off."""
+    unit, label = lead.resolution_unit or lead.units, re.sub(r"_\d{1,4}$", "", lead.label[:100])
     return Channel(
-        lead.label,
+        label,
         lead.samples,
         unit,
         rate_hz,
@@ -103,10 +105,12 @@ def usable(channels: Iterable[Channel], declared: Declared) -> tuple[list[Channe
 
     Where no channel says its unit, all stay: the user is asked to declare it.
     """
-    named = [
-        replace(each, name=FRANK[each.name]) if each.name in FRANK and each.name not in declared.lead_aliases else each
-        for each in channels
-    ]
+    named = []
+    for channel in channels:
+        frank = channel.name in FRANK and channel.name not in declared.lead_aliases
+        finite = channel.gain != 0 and math.isfinite(channel.gain) and math.isfinite(channel.offset)
+        said = channel if finite else replace(channel, unit="", gain=1.0, offset=0.0)
+        named.append(replace(said, name=FRANK[channel.name]) if frank else said)
     lost = [each for each in named if not each.unit.strip() and not declared.unit]
     if len(lost) == len(named):
         lost = []
@@ -130,13 +134,14 @@ def found(
 ) -> Found:
     """Return what was found in a file that ecgdatakit parsed: patient, device and statements are its own."""
     kept, lost = usable(channels, declared)
+    kept, again = merged([Group("rhythm", kept)], declared)
     patient = parts.record.patient
     return Found(
         kept,
         demographics(patient.age, patient.sex, patient.height, patient.weight),
         details=noted({**_details(parts.record), **(details or {})}, [*parts.notes, *notes]),
         patient_id=patient.patient_id or None,
-        skipped=(*lost, *skipped),
+        skipped=(*lost, *again, *skipped),
     )
 
 

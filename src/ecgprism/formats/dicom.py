@@ -24,9 +24,9 @@ from ecgprism.ecg.units import MILLIVOLTS_PER_UNIT
 from ecgprism.errors import ReadError, one_line
 from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged, demographics
 from ecgprism.formats.datakit import library, noted, usable
-from ecgprism.formats.groups import Group, merged
+from ecgprism.formats.groups import MAX_GROUPS, Group, merged
 
-FREE_BYTES, MAX_RATIO = 10 * 2**20, 6  # of what a deflated file may unpack to; its samples become three times as much
+FREE_BYTES, MAX_RATIO = 6 * 2**20, 6  # of what a deflated file may unpack to; its samples become three times as much
 MAX_ITEMS, MAX_ELEMENTS = 20_000, 5_000  # sequence items, elements at the top; ECGs have some hundred
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
@@ -134,8 +134,11 @@ def _inflated(path: Path, data: bytes, pydicom: Any) -> bytes:
 def _found(path: Path, dataset: Any, faults: list[str], declared: Declared) -> Found:
     groups, notes, skipped = [], [], []
     little = dataset.original_encoding[1] is not False
-    for number, wave in enumerate(dataset.get("WaveformSequence") or [], 1):
-        name = f"group {number}" + (f" {label}" if (label := _text(wave.get("MultiplexGroupLabel"))) else "")
+    waves = dataset.get("WaveformSequence") or []
+    if len(waves) > MAX_GROUPS:
+        raise ReadError(f"{path}: DICOM of {len(waves)} multiplex groups; expected at most {MAX_GROUPS}")
+    for number, wave in enumerate(waves, 1):
+        name = f"group {number}" + (f" {label}" if (label := _text(wave.get("MultiplexGroupLabel"))[:40]) else "")
         count, length = int(wave.get("NumberOfWaveformChannels") or 0), int(wave.get("NumberOfWaveformSamples") or 0)
         if count < 1 or length < 1 or wave.get("WaveformData") is None:
             skipped.append(f"{name} (no samples)")
@@ -157,7 +160,7 @@ def _found(path: Path, dataset: Any, faults: list[str], declared: Declared) -> F
         groups += [Group(name, part, start_s + skew / rate_hz, averaged) for skew, (part, _) in kept.items() if part]
     channels, left = merged(groups, declared)
     if not channels:
-        raise ReadError(f"{path}: DICOM without a rhythm waveform" + (f" ({left[0]})" if left else ""))
+        raise ReadError(f"{path}: DICOM without a rhythm waveform" + "".join(f" ({e})" for e in [*skipped, *left][:1]))
     details = _details(dataset) | damaged(path, declared, faults)
     metadata = _patient(dataset)
     if "age" not in metadata and (said := _text(dataset.get("PatientAge"))):
@@ -169,7 +172,9 @@ def _found(path: Path, dataset: Any, faults: list[str], declared: Declared) -> F
 def _rate(path: Path, name: str, wave: Any) -> float:
     rate_hz = _number(wave.get("SamplingFrequency"))
     if rate_hz is None or rate_hz <= 0:
-        raise ReadError(f"{path}: DICOM {name} says a sampling frequency of {wave.get('SamplingFrequency')!r}")
+        raise ReadError(
+            f"{path}: DICOM {name} says a sampling frequency of {_text(wave.get('SamplingFrequency'))[:40]!r}"
+        )
     return rate_hz
 
 
@@ -181,7 +186,7 @@ def _samples(
     if not kind:
         kind = {8: "SB", 16: "SS", 32: "SL", 64: "SV"}.get(bits, "")
     if (bits, kind) not in _TYPES:
-        raise ReadError(f"{path}: DICOM {name} has samples of {bits} bits, interpretation {kind!r}: not read")
+        raise ReadError(f"{path}: DICOM {name} has samples of {bits} bits, interpretation {kind[:20]!r}: not read")
     order = np.dtype(_TYPES[bits, kind]).newbyteorder("<" if little else ">")
     data, wanted = bytes(wave.WaveformData), shape[0] * shape[1] * order.itemsize
     if len(data) < wanted:
@@ -263,7 +268,7 @@ def _lead(definition: Any) -> str:
     if value.upper().startswith("MDC_ECG_LEAD_"):
         return value
     spoken = re.split(r"[,(]", meaning, maxsplit=1)[0].strip()
-    return spoken or _text(definition.get("ChannelLabel"))
+    return spoken or _text(definition.get("ChannelLabel"))[:100]
 
 
 def _skew(definition: Any, rate_hz: float) -> float:
@@ -363,7 +368,7 @@ def _code(sequence: Any) -> tuple[str, str, str]:
     """Return scheme, value and meaning of a code sequence's first item."""
     item = sequence[0] if sequence else {}
     value = _text(item.get("CodeValue")) or _text(item.get("LongCodeValue"))
-    return _text(item.get("CodingSchemeDesignator")), value, _text(item.get("CodeMeaning"))
+    return _text(item.get("CodingSchemeDesignator")), value[:100], _text(item.get("CodeMeaning"))[:100]
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from ecgprism.ecg.leads import LEADS, canonical_lead
 from ecgprism.formats.contract import Channel, Declared
 
+MAX_GROUPS = 1000  # each costs time however short it is
 MOST_GAPS = 10  # times what was recorded: a longer time line is a damaged time, or another recording
 
 
@@ -46,30 +47,32 @@ def merged(groups: Sequence[Group], declared: Declared) -> tuple[list[Channel], 
         return list(rhythm[0].channels), tuple(skipped)
     if not rhythm:
         return [], tuple(skipped)
-    kind = max(dict.fromkeys(g.kind for g in rhythm), key=lambda kind: (len(_leads(rhythm, kind, declared)), kind[1]))
+    leads: dict[tuple[float, int], set[str | None]] = {}
+    for group in rhythm:
+        leads.setdefault(group.kind, {None}).update(
+            canonical_lead(c.name, declared.lead_aliases) for c in group.channels
+        )
+    kind = max(leads, key=lambda kind: (len(leads[kind]), kind[1]))
     chosen = sorted((g for g in rhythm if g.kind == kind), key=lambda group: group.start_s)
     near = [chosen[0]]
     for group in chosen[1:]:
         if group.start_s - chosen[0].start_s <= MOST_GAPS * len(near) * kind[1] / kind[0]:
             near.append(group)
     line = _Line(near[0].start_s, round((near[-1].start_s - near[0].start_s) * kind[0]) + kind[1], kind[0])
-    for group in [*near, *(g for g in rhythm if g not in near)]:
+    placed = set(map(id, near))
+    for group in [*near, *(g for g in rhythm if id(g) not in placed)]:
         reasons = [(channel.name, line.place(channel, group)) for channel in group.channels]
         skipped += [f"{name} ({group.name}: {reason})" for name, reason in reasons if reason]
-    channels = line.channels()
-    leads = {id(each): canonical_lead(each.name, declared.lead_aliases) for each in channels}
     order = {lead: at for at, lead in enumerate(LEADS)}
-    return sorted(channels, key=lambda each: order.get(leads[id(each)] or "", len(LEADS))), tuple(skipped)
+    return sorted(
+        line.held.values(),
+        key=lambda each: order.get(canonical_lead(each.name, declared.lead_aliases) or "", len(LEADS)),
+    ), tuple(skipped)
 
 
 def _names(group: Group) -> str:
     names = [each.name for each in group.channels]
     return ", ".join(names) if len(names) <= 3 else f"{len(names)} leads"
-
-
-def _leads(groups: Sequence[Group], kind: tuple[float, int], declared: Declared) -> set[str | None]:
-    named = (each.name for group in groups if group.kind == kind for each in group.channels)
-    return {canonical_lead(name, declared.lead_aliases) for name in named} - {None}
 
 
 class _Line:
@@ -109,7 +112,3 @@ class _Line:
     def end_s(self) -> float:
         """Where the time line ends, from its start."""
         return self.samples / self.rate_hz
-
-    def channels(self) -> list[Channel]:
-        """Return what was placed."""
-        return list(self.held.values())

@@ -17,7 +17,9 @@ from ecgprism.formats.contract import Declared, assembled, damaged
 
 TITLE = "MFER"
 MAX_TAGS, MAX_NESTED, MAX_CHANNELS = 20_000, 8, 256
-MAX_DECODED = 50_000  # channels of all frames together: each costs time however short it is
+MAX_DECODED = 20_000  # channels of all frames together: each costs time however short it is
+MAX_ZEROS = 1_000_000
+_ZEROS = re.compile(rb"\0*")
 _SHORT = re.compile(r"shorter than the frame definition|no waveform data, they are left out")
 _LOST = re.compile(r"MFER: (\d+) frame\(s\) after frame \d+ redefine")
 _ATTRIBUTE, _WAVE, _CHANNELS, _TYPE, _ORDER, _END, _SET = 0x3F, 0x1E, 0x05, 0x0A, 0x01, 0x80, 0x67
@@ -45,7 +47,7 @@ def read(path: Path, declared: Declared) -> Recording:
             raise ReadError(f"{path}: {note.split(';')[0]}: frames with gaps between them are not read")
     details = damaged(path, declared, [f"{TITLE}: {fault}" for fault in faults])
     rates = record.raw_metadata.get("sampling_rates") or [float(lead.sampling_rate) for lead in record.leads]
-    channels = [datakit.channel(lead, float(rate)) for lead, rate in zip(record.leads, rates, strict=True)]
+    channels = [datakit.stored(lead, float(rate)) for lead, rate in zip(record.leads, rates, strict=True)]
     skipped = [*datakit.medians(record), *status, *lost]
     if skews := record.raw_metadata.get("sample_skew_ns"):
         parts = datakit.Parsed(record, (*parts.notes, f"sample skew of {skews[:8]} ns left as it is"))
@@ -83,6 +85,9 @@ def _tags(path: Path, data: bytes) -> Iterator[tuple[int, int, int]]:
         if tag == 0:
             if ends and ends[-1] == len(data) and data[at : at + 1] == b"\0":  # the end mark of a tag without length
                 ends.pop()
+            begin, at = at, _ZEROS.match(data, at).end()  # type: ignore[union-attr]
+            if at - begin > MAX_ZEROS:
+                raise ReadError(f"{path}: {TITLE} has {at - begin} zeros where a tag should stand")
             continue
         at = _after_channel(path, data, at) if tag == _ATTRIBUTE else at
         if tag == _END or at >= len(data):

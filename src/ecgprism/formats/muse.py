@@ -26,7 +26,7 @@ def read(path: Path, declared: Declared) -> Recording:
         off = "LeadOff" in lead.annotations
         if off:
             notes.append(f"lead {lead.label} was off")
-        channel = datakit.channel(lead, rate_hz, connected=not off)
+        channel = datakit.stored(lead, rate_hz, connected=not off)
         if channel.unit:  # the step is part of what the file says of its unit
             channel = type(channel)(**{**vars(channel), "unit": f"{channel.gain:.12g}{channel.unit}", "gain": 1.0})
         channels.append(channel)

@@ -70,15 +70,17 @@ def read(path: Path, declared: Declared) -> Recording:
     return _parsed(path, path, rhythm, declared, details)
 
 
-def _parsed(path: Path, file: Path, rhythm: Rhythm, declared: Declared, details: dict[str, str]) -> Recording:
+def _parsed(
+    path: Path, file: Path, rhythm: Rhythm, declared: Declared, details: dict[str, str], notes: Sequence[str] = ()
+) -> Recording:
     """Return what ecgdatakit reads in `file`, which is `path` or a mended copy of it."""
     try:
         parts = datakit.parsed(file, TITLE, "scp_ecg", "SCPECGParser")
     except ReadError as error:
         raise ReadError(str(error).replace(str(file), str(path))) from None
     # sums are this module's own: it names each with both numbers
-    parts = datakit.Parsed(parts.record, parts.notes)
-    channels = [datakit.channel(lead, 1e6 / rhythm.interval_us) for lead in parts.record.leads]
+    parts = datakit.Parsed(parts.record, (*parts.notes, *notes))
+    channels = [datakit.stored(lead, 1e6 / rhythm.interval_us) for lead in parts.record.leads]
     skipped = datakit.medians(parts.record)
     return assembled(path, TITLE, datakit.found(parts, channels, declared, skipped=skipped, details=details), declared)
 
@@ -188,7 +190,8 @@ def _from_zero(
     with tempfile.TemporaryDirectory(prefix="ecgprism-") as folder:
         file = Path(folder, "copy.scp")
         file.write_bytes(copy)
-        return _parsed(path, file, rhythm, declared, details)
+        note = "section 3 counts from sample 0" + (": a last sample may be missing" if rhythm.huffman else "")
+        return _parsed(path, file, rhythm, declared, details, [note])
 
 
 def _sign(data: bytearray, sections: Sequence[tuple[int, int]]) -> None:

@@ -28,9 +28,11 @@ def read(path: Path, declared: Declared) -> Recording:
         _bound(path, block)
     parts = datakit.parsed(path, TITLE, "sierra_xml", "SierraXMLParser")
     faults = [*parts.faults, *_longer(block, len(parts.record.leads), len(parts.record.leads[0].samples))]
-    channels = [datakit.channel(lead, rate_hz) for lead in parts.record.leads]
+    channels = [datakit.stored(lead, rate_hz) for lead in parts.record.leads]
     named = (block.get("leadlabels") or "").split() if block is not None else []
-    skipped = [*datakit.medians(parts.record), *(f"{name} (beyond numberofleads)" for name in named[len(channels) :])]
+    beyond = named[len(channels) :]
+    skipped = [*datakit.medians(parts.record), *(f"{name} (beyond numberofleads)" for name in beyond[:20])]
+    skipped += [f"and {len(beyond) - 20} more"] if len(beyond) > 20 else []
     details = damaged(path, declared, [f"{TITLE}: {fault}" for fault in faults])
     found = datakit.found(parts, channels, declared, skipped=skipped, details=details)
     return assembled(path, TITLE, found, declared)
@@ -45,8 +47,8 @@ def _rate(path: Path, root: Any, block: Any) -> float:
         rate_hz = float(said or "")
     except ValueError:
         rate_hz = 0.0
-    if rate_hz <= 0 or rate_hz != int(rate_hz):
-        raise ReadError(f"{path}: {TITLE} says a sampling rate of {said!r} Hz; expected a whole number")
+    if not (rate_hz > 0 and rate_hz.is_integer()):
+        raise ReadError(f"{path}: {TITLE} says a sampling rate of {said[:40]!r} Hz; expected a whole number")
     return rate_hz
 
 
