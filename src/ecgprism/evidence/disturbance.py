@@ -118,7 +118,7 @@ def swap_leads(signal: NDArray[np.float32], leads: Sequence[str], pair: str) -> 
     """Return standard leads (L, T) as recorded with two electrodes exchanged; without the leads it needs, unchanged.
 
     A lead becomes another one, perhaps upside down, wherever the algebra says so: what one lead lacks (NaN) is lacking
-    in that one alone. Leads that take no part stay as they are.
+    in that one alone; a lead that takes no part becomes itself.
     """
     if not set(INDEPENDENT) <= set(leads):
         return signal
@@ -129,8 +129,6 @@ def swap_leads(signal: NDArray[np.float32], leads: Sequence[str], pair: str) -> 
     out = signal.copy()
     for lead in held:
         wanted = made_of[STANDARD_LEADS.index(lead)]
-        if np.allclose(wanted, before[held.index(lead)]):
-            continue
         same = [(sign, held[at]) for sign in (1, -1) for at in np.flatnonzero(np.isclose(before, sign * wanted).all(1))]
         terms = same[:1] or [(wanted[k], INDEPENDENT[k]) for k in np.flatnonzero(np.abs(wanted) > 1e-9)]
         out[leads.index(lead)] = sum(weight * signal[leads.index(source)] for weight, source in terms)

@@ -21,6 +21,7 @@ from ecgprism.metrics.paired import primary
 from ecgprism.model.prism import PrismModel
 from ecgprism.training.folder import CONFIG
 
+TEST = "test.parquet"  # predictions on the test split, in an ablation; an evaluation has a file of its own
 THRESHOLD = "t_"  # column of the threshold that a class was decided by
 
 
