@@ -33,6 +33,19 @@ def prepared_signal(recording: Recording, rate_hz: float) -> NDArray[np.float32]
     return resample(signal, recording.rate_hz, rate_hz)
 
 
+def filled(signal: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a signal (..., T) whose gaps (NaN) hold the mean of what was recorded of their row; an empty row is 0.
+
+    A gap then counts in no mean and is no step, as one of 0 mV beside a signal with an offset would be.
+    """
+    missing = np.isnan(signal)
+    if not missing.any():
+        return signal
+    count = np.maximum((~missing).sum(axis=-1, keepdims=True), 1)
+    mean = np.where(missing, 0, signal).sum(axis=-1, keepdims=True, dtype=np.float64) / count
+    return np.where(missing, mean.astype(signal.dtype), signal)
+
+
 def extremes(signal: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the lowest and the highest value of each lead (L,); infinite the wrong way round for an empty one."""
     low, high = np.fmin.reduce(signal, axis=1), np.fmax.reduce(signal, axis=1)  # NaN only where all of a lead is NaN

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.ecg.conditioning import filled
 from ecgprism.ecg.electrodes import EIGHT, POTENTIALS, TWELVE, swapped
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.noise import KINDS, QRS_HALF_S, gain_for, mains, noise_power
@@ -67,7 +68,7 @@ class Condition:
 def _scaled(recorded: Recorded, noise: NDArray[np.float64], level_db: float) -> NDArray[np.float32]:
     """Return the signal with noise (L, T) at a ratio in dB; leads that are not recorded stay so."""
     clean = recorded.signal
-    there = np.nan_to_num(clean).astype(np.float64)
+    there = filled(clean.astype(np.float64))
     held = ~np.isnan(clean).all(axis=1)
     half = round(QRS_HALF_S * recorded.rate_hz)
     inside = (recorded.r_peaks >= half) & (recorded.r_peaks + half < clean.shape[1])
