@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from ecgprism import components
-from ecgprism.evidence.comparison import tested
-from ecgprism.metrics import intervals
-from ecgprism.metrics import scores as metrics
+from ecgprism.evidence.comparison import answers_of, judging
+from ecgprism.evidence.verdicts import in_words
+from ecgprism.interface.answers import Answers
+from ecgprism.metrics.paired import AUROC, minus, paired
 
 
 def main() -> None:
@@ -55,33 +56,24 @@ def main() -> None:
     jobs = [(name, fold) for fold in folds for name in options.fusions]
     with ThreadPoolExecutor(options.workers) as pool:
         list(pool.map(run, jobs))
-    pooled = {name: [tested(options.out / name / f"fold{fold}") for fold in folds] for name in options.fusions}
-    first = pooled[options.fusions[0]]
-    target, cluster = (np.concatenate([getattr(part, key) for part in first]) for key in ("target", "cluster"))
-    answers = {
-        name: [np.concatenate([getattr(part, key) for part in parts]) for key in ("probabilities", "decided")]
-        for name, parts in pooled.items()
+    pooled = {
+        name: Answers.pooled([answers_of(options.out / name / f"fold{fold}") for fold in folds])
+        for name in options.fusions
     }
-
-    def statistic(weights: np.ndarray | None) -> dict[str, np.ndarray]:
-        found = {name: metrics.essentials(target, p, d, first[0].classes, weights) for name, (p, d) in answers.items()}
-        out = {f"{name}|{key}": value for name, values in found.items() for key, value in values.items()}
-        reference = found[options.fusions[0]]
-        out |= {f"{n}-|{key}": value - reference[key] for n, values in found.items() for key, value in values.items()}
-        return out
-
-    found = intervals.bootstrap(statistic, cluster)
-    names = list(dict.fromkeys([metrics.primary(first[0].classes), "macro_auroc"]))
-    print(f"{len(target)} items, folds {folds} of {options.folds} pooled; differences to {options.fusions[0]}")
+    reference = options.fusions[0]
+    metric = judging(options.out / reference / f"fold{folds[0]}").metric
+    contrasts = {(name, reference): minus(name, reference) for name in options.fusions[1:]}
+    found = paired(pooled, contrasts, metric)
+    print(f"{len(pooled[reference])} items, folds {folds} of {options.folds} pooled; differences to {reference}")
     for name in options.fusions:
         facts = [json.loads((options.out / name / f"fold{fold}" / "run.json").read_text()) for fold in folds]
         cells = []
-        for key in names:
-            value, difference = found[f"{name}|{key}"], found[f"{name}-|{key}"]
-            cells.append(
-                f"{key} {value.value:.3f} ({value.low:.3f}-{value.high:.3f}), "
-                f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
-            )
+        for key in dict.fromkeys([metric, AUROC]):
+            value = found.models[name].metrics[key]
+            cell = f"{key} {value.value:.3f} ({value.low:.3f}-{value.high:.3f})"
+            if name != reference:
+                cell += f", {in_words(found.contrasts[name, reference].metrics[key])}"
+            cells.append(cell)
         seconds = np.mean([fact["training_seconds"] for fact in facts])
         print(f"{name}: {'; '.join(cells)}; {facts[0]['parameters']:,} parameters, {seconds:.0f} s")
 

@@ -186,6 +186,22 @@ def test_noise_keeps_what_was_not_recorded_and_the_relations_of_the_leads() -> N
     np.testing.assert_allclose(whole[1], whole[0] + whole[2], atol=1e-4)
 
 
+def test_a_gap_beside_an_offset_is_neither_a_beat_nor_a_part_of_the_ratio() -> None:
+    """As 0 mV it was a step of 1.5 mV on both sides: two beats, and a signal that seemed larger than it is."""
+    recorded = twelve()
+    at = recorded.r_peaks[4]
+    signal = recorded.signal + np.float32(1.5)
+    signal[:, at - 10 : at + 10] = np.nan
+    found = find_r_peaks(signal, RATE_HZ)
+    np.testing.assert_array_equal(found, np.delete(recorded.r_peaks, 4))
+    disturb = one("noise", "muscle", 6.0).of_record
+    assert disturb is not None
+    gapped = Recorded(3, signal, recorded.leads, RATE_HZ, found)
+    without = Recorded(3, recorded.signal, recorded.leads, RATE_HZ, found)
+    added = [(disturb(each) - each.signal)[:, : at - 10] for each in (gapped, without)]
+    np.testing.assert_allclose(added[0], added[1], atol=1e-3)
+
+
 def noise_folder(folder: Path, names: tuple[str, ...] = ("bw", "ma")) -> Path:
     for seed, name in enumerate(names):
         values = np.random.default_rng(seed).normal(size=(7200, 2)) * 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from ecgprism.corpus.ingestion import ingest
 from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.evidence import verdicts
 from ecgprism.evidence.ablation import Ablation, Training, every_subset, plan
+from ecgprism.evidence.comparison import compare
+from ecgprism.evidence.evaluation import evaluate
 from ecgprism.evidence.ledger import Ledger, ablate, shapley_weights
 from ecgprism.evidence.reports import LedgerReport, Support
 from ecgprism.files import locked
@@ -155,8 +158,7 @@ def test_shapley_values_share_out_what_the_whole_adds_to_nothing(marked_ledger: 
 def test_the_ledger_agrees_with_the_predictions_in_the_runs(marked_ledger: Ledger) -> None:
     """Pooled over folds, from the files alone: the AUROC, and that every record was tested once, by unseen patients."""
     tables = [
-        pd.read_parquet(marked_ledger.path / "runs" / "freq+meta" / f"fold{k}-seed0" / "predictions.parquet")
-        for k in (1, 2)
+        pd.read_parquet(marked_ledger.path / "runs" / "freq+meta" / f"fold{k}-seed0" / "test.parquet") for k in (1, 2)
     ]
     pooled = pd.concat(tables)
     assert len(pooled) == pooled["record_id"].nunique() == marked_ledger.report.items == 240
@@ -225,11 +227,11 @@ def test_an_ablation_killed_in_the_middle_goes_on_to_the_same_ledger(
     config.write_text(yaml.safe_dump(config_of(marked, PARTS).plain()))
     process = subprocess.Popen(ablating(config, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
-    while not list(out.glob("runs/*/*/predictions.parquet")) and time.monotonic() < until:
+    while not list(out.glob("runs/*/*/test.parquet")) and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    finished = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/predictions.parquet")}
+    finished = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/test.parquet")}
     assert finished
     assert not (out / "ledger.json").exists()
     time.sleep(4)  # the workers follow their parent: nobody writes there any more
@@ -259,6 +261,23 @@ def test_a_worker_ends_with_its_parent(marked: Path, tmp_path: Path) -> None:
     assert histories
     time.sleep(3)
     assert {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/history.csv")} == histories
+
+
+def test_a_run_of_an_ablation_may_be_evaluated_and_compared_and_the_ledger_stays(
+    marked: Path, marked_ledger: Ledger, tmp_path: Path
+) -> None:
+    """The ledger once read what the last evaluation had written: other items, or maxima of windows."""
+    out = tmp_path / "copy"
+    shutil.copytree(marked_ledger.path, out)
+    fused, alone = (out / "runs" / views / "fold1-seed0" for views in ("freq+meta", "meta"))
+    before = compare([fused, alone], resamples=20)
+    evaluate(fused, resamples=10)
+    assert compare([fused, alone], resamples=20).to_json() == before.to_json()
+    evaluate(fused, split="all", resamples=10)
+    with pytest.raises(EcgprismError, match="tested on different records"):
+        compare([fused, alone], resamples=20)
+    again = ablate(config_of(marked, PARTS), out, seeds=1, folds=2, workers=1, resamples=300)
+    assert again.report.to_json() == marked_ledger.report.to_json()
 
 
 def test_a_finished_ablation_is_only_accounted_again(marked: Path, marked_ledger: Ledger) -> None:
@@ -342,7 +361,11 @@ def difference(low: float | None, high: float | None) -> Difference:
         ((-0.03, -0.01), (-0.02, -0.01), "No, fusion loses"),
         ((-0.01, 0.01), (-0.02, -0.01), "No gain, and less than the control"),
         ((-0.02, -0.01), (-0.01, 0.01), "No gain, and less than the best single view"),
-        ((-0.01, 0.03), (0.005, 0.02), "Whether fusion pays cannot be told on 900 items of 800 patients (90 with b)"),
+        (
+            (-0.01, 0.03),
+            (0.005, 0.02),
+            "Whether fusion pays cannot be told on 900 items of 800 patients (90 of",
+        ),
         ((0.01, 0.03), (-0.005, 0.05), "Whether fusion pays cannot be told"),
         ((-0.2, 0.2), (-0.3, 0.1), "Whether fusion pays cannot be told"),
         ((None, None), (0.005, 0.02), "Whether fusion pays cannot be told"),
@@ -376,7 +399,7 @@ def test_few_patients_tell_nothing_however_narrow_the_interval() -> None:
     few = Support(items=29, patients=29, fewest=4, of="MI")
     for found in (difference(0.0, 0.0), difference(0.1, 0.2)):
         sentence = verdicts.of_view("wave", "macro_auroc", found, few)
-        assert "cannot be told on 29 items of 29 patients (4 with MI)" in sentence
+        assert "cannot be told on 29 items of 29 patients (4 of them with MI" in sentence
     assert verdicts.outcome(difference(0.1, 0.2).model_copy(update={"shaky": True}), MANY) == "unclear"
 
 

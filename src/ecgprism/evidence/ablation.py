@@ -25,7 +25,7 @@ from ecgprism.config import Config, parse_config
 from ecgprism.corpus.inputs import CorpusAssembler
 from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.evidence.ensembles import Ensemble, ensemble
-from ecgprism.evidence.run import answers_on, as_table
+from ecgprism.evidence.run import TEST, answers_on, as_table
 from ecgprism.files import atomic
 from ecgprism.interface.scoring import score
 from ecgprism.metrics.paired import CINC2017, essentials, primary
@@ -33,7 +33,7 @@ from ecgprism.model.engine import TorchEngine
 from ecgprism.model.prism import PrismModel, parameters
 from ecgprism.registry import find, load_plugin, options
 from ecgprism.training.devices import set_threads
-from ecgprism.training.folder import CONFIG, HISTORY, PREDICTIONS, VALIDATION
+from ecgprism.training.folder import CONFIG, HISTORY, VALIDATION
 from ecgprism.training.preparation import Prepared, prepare
 from ecgprism.training.run import fit
 
@@ -211,7 +211,7 @@ def _run(
     left: dict[Future[None], Training] = {}
     epochs = ablation.config.train.epochs
     for training in trainings:
-        if (ablation.out / training.folder / PREDICTIONS).is_file():
+        if (ablation.out / training.folder / TEST).is_file():
             progress.done += 1
             continue
         config, folder = ablation.config_of(training), ablation.out / training.folder
@@ -263,7 +263,7 @@ def train_one(config: Config, out: Path, coalitions: bool) -> None:
     prepared = prepare(config)
     if coalitions:
         _write_coalitions(model, prepared, out / COALITIONS)
-    for split, name in (("val", VALIDATION), ("test", PREDICTIONS)):
+    for split, name in (("val", VALIDATION), ("test", TEST)):
         examples = prepared.examples[split]
         began = time.monotonic()
         scores = score(TorchEngine(model), CorpusAssembler(prepared.corpus, examples, model.spec))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ecgprism.errors import EcgprismError, nearest
 from ecgprism.evidence.reports import ComparisonReport, Entrant, Judging, PairReport, RightInOne
-from ecgprism.evidence.run import Run
+from ecgprism.evidence.run import TEST, Run
 from ecgprism.interface.answers import Answers
 from ecgprism.interface.storage import MODEL
 from ecgprism.metrics.intervals import Difference
@@ -36,10 +36,7 @@ def judging(run: str | Path) -> Judging:
     Raises EcgprismError when it was not evaluated.
     """
     run = Path(run)
-    if not (run / PREDICTIONS).is_file():
-        hint = f"run `ecgprism evaluate {run}` first" if (run / MODEL).is_file() else "not a run's folder"
-        raise EcgprismError(f"{run}: has no {PREDICTIONS}: {hint}")
-    if (run / METRICS).is_file():
+    if _predictions(run).name == PREDICTIONS and (run / METRICS).is_file():
         return Judging.read(run / METRICS)
     opened = Run.open(run)
     card = opened.card
@@ -49,7 +46,7 @@ def judging(run: str | Path) -> Judging:
 def answers_of(run: str | Path, classes: Sequence[str] | None = None) -> Answers:
     """Return the answers of an evaluated run, its classes in the order given, ordered by item. Raises EcgprismError."""
     run, how = Path(run), judging(run)
-    table = pd.read_parquet(run / PREDICTIONS)
+    table = pd.read_parquet(_predictions(run))
     if "cluster" not in table:
         raise EcgprismError(f"{run}: was evaluated by an older ecgprism; run `ecgprism evaluate {run}` again")
     wanted = tuple(classes or how.classes)
@@ -60,6 +57,15 @@ def answers_of(run: str | Path, classes: Sequence[str] | None = None) -> Answers
         raise EcgprismError(f"{run}: has classes {', '.join(how.classes)}, the others {', '.join(wanted)}")
     chosen = None if how.thresholds is None else [how.thresholds[how.classes.index(name)] for name in wanted]
     return Answers.from_table(table, how.kind, wanted, chosen).sorted()
+
+
+def _predictions(run: Path) -> Path:
+    """Return the file of a run's answers: of its last evaluation, else of its ablation. Raises EcgprismError."""
+    for name in (PREDICTIONS, TEST):
+        if (run / name).is_file():
+            return run / name
+    hint = f"run `ecgprism evaluate {run}` first" if (run / MODEL).is_file() else "not a run's folder"
+    raise EcgprismError(f"{run}: has no {PREDICTIONS}: {hint}")
 
 
 def compare(runs: Sequence[str | Path], *, resamples: int = 1000, seed: int = 0) -> ComparisonReport:

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.ecg.conditioning import filled
 from ecgprism.ecg.electrodes import EIGHT, POTENTIALS, TWELVE, swapped
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.noise import KINDS, QRS_HALF_S, gain_for, mains, noise_power
@@ -67,7 +68,7 @@ class Condition:
 def _scaled(recorded: Recorded, noise: NDArray[np.float64], level_db: float) -> NDArray[np.float32]:
     """Return the signal with noise (L, T) at a ratio in dB; leads that are not recorded stay so."""
     clean = recorded.signal
-    there = np.nan_to_num(clean).astype(np.float64)
+    there = filled(clean.astype(np.float64))
     held = ~np.isnan(clean).all(axis=1)
     half = round(QRS_HALF_S * recorded.rate_hz)
     inside = (recorded.r_peaks >= half) & (recorded.r_peaks + half < clean.shape[1])
@@ -118,7 +119,7 @@ def swap_leads(signal: NDArray[np.float32], leads: Sequence[str], pair: str) -> 
     """Return standard leads (L, T) as recorded with two electrodes exchanged; without the leads it needs, unchanged.
 
     A lead becomes another one, perhaps upside down, wherever the algebra says so: what one lead lacks (NaN) is lacking
-    in that one alone. Leads that take no part stay as they are.
+    in that one alone; a lead that takes no part becomes itself.
     """
     if not set(INDEPENDENT) <= set(leads):
         return signal
@@ -129,8 +130,6 @@ def swap_leads(signal: NDArray[np.float32], leads: Sequence[str], pair: str) -> 
     out = signal.copy()
     for lead in held:
         wanted = made_of[STANDARD_LEADS.index(lead)]
-        if np.allclose(wanted, before[held.index(lead)]):
-            continue
         same = [(sign, held[at]) for sign in (1, -1) for at in np.flatnonzero(np.isclose(before, sign * wanted).all(1))]
         terms = same[:1] or [(wanted[k], INDEPENDENT[k]) for k in np.flatnonzero(np.abs(wanted) > 1e-9)]
         out[leads.index(lead)] = sum(weight * signal[leads.index(source)] for weight, source in terms)

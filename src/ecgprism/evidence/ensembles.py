@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ecgprism.evidence.run import TEST
 from ecgprism.interface.answers import Answers
 from ecgprism.interface.card import is_multiclass
 from ecgprism.interface.storage import read_card
 from ecgprism.metrics import calibration
 from ecgprism.metrics.scores import Floats
-from ecgprism.training.folder import PREDICTIONS, RUN, VALIDATION
+from ecgprism.training.folder import RUN, VALIDATION
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,14 @@ def ensemble(runs: Sequence[Path]) -> Ensemble:
     """Return the models of finished trainings as one ensemble."""
     card = read_card(runs[0])
     facts = [json.loads((run / RUN).read_text()) for run in runs]
-    tables = {name: [pd.read_parquet(run / name) for run in runs] for name in (VALIDATION, PREDICTIONS)}
+    tables = {name: [pd.read_parquet(run / name) for run in runs] for name in (VALIDATION, TEST)}
     answers = {name: [Answers.from_table(t, card.kind, card.classes) for t in each] for name, each in tables.items()}
     return together(
         parameters=sum(fact["parameters"] for fact in facts),
         training_seconds=sum(fact["training_seconds"] for fact in facts),
-        inference_ms=sum(table.attrs["inference_ms"] for table in tables[PREDICTIONS]),
+        inference_ms=sum(table.attrs["inference_ms"] for table in tables[TEST]),
         validation=answers[VALIDATION],
-        test=answers[PREDICTIONS],
+        test=answers[TEST],
     )
 
 

@@ -77,7 +77,7 @@ class Support(BaseModel):
 
     def __str__(self) -> str:
         """Say it."""
-        return f"{self.items} items of {self.patients} patients ({self.fewest} with {self.of})"
+        return f"{self.items} items of {self.patients} patients ({self.fewest} of them with {self.of}, the fewest)"
 
 
 class EvaluationReport(Judging):

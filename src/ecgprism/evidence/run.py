@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from ecgprism.config import Config, read_config
 from ecgprism.corpus.store import Corpus, Examples
 from ecgprism.errors import EcgprismError
-from ecgprism.interface.answers import Answers, decide
+from ecgprism.interface.answers import Answers, decide, threshold_columns
 from ecgprism.interface.card import Card
 from ecgprism.interface.storage import read_card
 from ecgprism.metrics.paired import primary
 from ecgprism.model.prism import PrismModel
 from ecgprism.training.folder import CONFIG
 
-THRESHOLD = "t_"  # column of the threshold that a class was decided by
+TEST = "test.parquet"  # predictions on the test split, in an ablation; an evaluation has a file of its own
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,13 @@ def as_table(
 ) -> pd.DataFrame:
     """Return one row per item: record, patient, cluster of patients, split, target, probability, threshold by class."""
     records = corpus.records.iloc[examples.record]
-    columns: dict[str, object] = {
+    columns = {
         "record_id": records["record_id"].to_numpy(),
         "patient_id": records["patient_id"].to_numpy(),
         "cluster": examples.cluster,
         "split": records["split"].to_numpy(),
         "start": examples.start,
         **answers.columns(),
+        **threshold_columns(answers.classes, thresholds),
     }
-    if thresholds is not None:
-        columns |= {THRESHOLD + name: each for name, each in zip(answers.classes, thresholds, strict=True)}
     return pd.DataFrame(columns)

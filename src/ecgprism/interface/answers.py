@@ -18,7 +18,7 @@ from ecgprism.interface.card import Aggregate, Kind, Table, is_multiclass
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating[Any]]
 ItemKey = tuple[str, int]
-TARGET, PROBABILITY = "target_", "p_"
+TARGET, PROBABILITY, THRESHOLD = "target_", "p_", "t_"  # columns of a table, each with the name of a class behind it
 
 
 def probabilities_of(logits: Floats, kind: Kind, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -61,6 +61,11 @@ def refuse_nan(probabilities: Floats) -> None:
     lost = np.isnan(probabilities).any(1).sum()
     if lost:
         raise EcgprismError(f"{lost} of {len(probabilities)} records have a NaN score; no class can be decided from it")
+
+
+def threshold_columns(classes: Sequence[str], thresholds: Sequence[float] | None) -> dict[str, float]:
+    """Return the thresholds that decided (multi-label) as the columns of a table."""
+    return {} if thresholds is None else {THRESHOLD + name: t for name, t in zip(classes, thresholds, strict=True)}
 
 
 @dataclass(frozen=True, eq=False)
