@@ -78,12 +78,10 @@ def read_tables(folder: Path, meta: CorpusMeta) -> tuple[pa.Table, pa.Table]:
     Raises EcgprismError naming the file and what is wrong.
     """
     records, items = (_read_table(folder / name, meta.sha256[name]) for name in TABLES)
-    for path, problem in (
-        (folder / RECORDS, _problem_of_records(records, meta)),
-        (folder / ITEMS, _problem_of_items(items, records, meta)),
-    ):
-        if problem:
-            raise EcgprismError(f"{path}: damaged ({problem}); ingest it again")
+    if problem := _problem_of_records(records, meta):
+        raise EcgprismError(f"{folder / RECORDS}: damaged ({problem}); ingest it again")
+    if problem := _problem_of_items(items, records, meta):
+        raise EcgprismError(f"{folder / ITEMS}: damaged ({problem}); ingest it again")
     return records, items
 
 
