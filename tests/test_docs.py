@@ -94,3 +94,16 @@ def test_the_walks_of_the_architecture_page_exist_and_are_short() -> None:
     for (module, caller), (_, callee) in pairwise(hops):
         source = inspect.getsource(importlib.import_module(f"ecgprism.{module}"))
         assert calls.get(caller, f"{callee.rpartition('.')[2]}(") in source, (caller, callee)
+
+
+def test_the_page_on_python_runs_from_its_first_line_to_its_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, object] = {}
+    for block in blocks("python", "docs/python.md"):
+        exec(compile(block, "docs/python.md", "exec"), scope)
+    assert scope["report"].records == 120  # type: ignore[attr-defined]
+    assert len(scope["table"]) == len(scope["vectors"]) == 5  # type: ignore[arg-type]
+    assert scope["tuned"].model.task.classes == ("NORM", "MI")  # type: ignore[attr-defined]
+    assert len(scope["scores"]) == 2  # type: ignore[arg-type]
