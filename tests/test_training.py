@@ -466,3 +466,16 @@ def test_overwriting_deletes_a_run_and_nothing_else(run_path: Path, corpus_path:
     (tmp_path / "left").mkdir()
     (tmp_path / "left/config.yaml.partial").write_text("x")  # a kill before the first name was given
     fit(parse_config(small_tree(corpus_path, epochs=1)), tmp_path / "left")
+
+
+def test_rare_classes_are_left_out_by_name(corpus_path: Path) -> None:
+    corpus = Corpus(corpus_path)
+    positives = corpus.select("superdiagnostic").target.sum(axis=0)
+    counts = dict(zip(corpus.tasks["superdiagnostic"].classes, positives, strict=True))
+    least = sorted(counts.values())[2]
+    prepared = prepare(parse_config(small_tree(corpus_path) | {"min_positives": int(least)}))
+    assert prepared.task.classes == tuple(name for name, n in counts.items() if n >= least)
+    (note,) = prepared.notes
+    assert all(f"{name} {n}" in note for name, n in counts.items() if n < least)
+    with pytest.raises(EcgprismError, match="min_positives = 9999: leaves 0 of 5 classes"):
+        prepare(parse_config(small_tree(corpus_path) | {"min_positives": 9999}))

@@ -130,6 +130,7 @@ class Train(_Section):
 class Config(_Section):
     """A training run, whole.
 
+    Of `classes` (all of the task), those with fewer than `min_positives` positive items in the corpus are left out.
     `fold` k/n makes part k of n of the corpus, by patient, the test split. `plugins` are Python files of your own that
     register views, encoders or fusions; they are run, and kept with the run. `init` is a trained run whose weights the
     training begins with, as far as they fit.
@@ -140,6 +141,7 @@ class Config(_Section):
     window_s: Annotated[float, Field(ge=0.5, le=86_400)] = 10.0  # below half a second there is not one beat
     leads: list[str] | None = None
     classes: list[str] | None = None
+    min_positives: Annotated[int, Field(ge=0)] = 0
     fold: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None
     views: Annotated[dict[str, Branch], Field(min_length=1)]
     fusion: Component = Component(name="concat")

@@ -41,6 +41,26 @@ class Aggregates(StrEnum):
 
 
 @app.command()
+def init(
+    corpus: Annotated[Path, typer.Option(help="the corpus to train on")],
+    out: Annotated[Path, typer.Option(help="the YAML file to write")] = Path("config.yaml"),
+    task: Annotated[str | None, typer.Option(help="one of its tasks (default: the first)")] = None,
+) -> None:
+    """Write a first configuration for a corpus: task, views that fit, window, classes, expected time.
+
+    Example: `ecgprism init --corpus corpora/mine --out mine.yaml`
+    """
+    from ecgprism.errors import EcgprismError
+    from ecgprism.training.starter import write_starter
+
+    if out.exists():
+        raise EcgprismError(f"{out}: exists already; choose another --out")
+    made = write_starter(corpus, parent_made(out), task)
+    print(made.text, end="")
+    out_console.print(f"[bold]{escape(str(out))}[/]: written. Next: ecgprism train {escape(str(out))} --out runs/first")
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML configuration")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as in train.epochs=3")] = None,

@@ -84,6 +84,16 @@ class Corpus:
         self.tasks = dict(self.meta.tasks)
         self.fingerprint = self.meta.fingerprint
 
+    def __len__(self) -> int:
+        """Return the number of recordings."""
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        """Return what it holds, in short."""
+        tasks = "; ".join(f"{name}: {', '.join(task.classes)}" for name, task in self.tasks.items())
+        size = f"{len(self)} records, {len(self.leads)} leads, {self.rate_hz:g} Hz"
+        return f"Corpus({str(self.path)!r}: {size}; {tasks[:200]})"
+
     @cached_property
     def records(self) -> pd.DataFrame:
         """The record table; a patient that is not known is None."""

@@ -24,7 +24,7 @@ class Prepared:
     """Everything that is decided before the first step: data, input specification, task and the untrained model.
 
     `noise` holds the recorded noise (C, T) of the augmentation, at the corpus's rate; `loaded` tells which parts of
-    the model began with the weights of another one.
+    the model began with the weights of another one, `notes` what the user should know.
     """
 
     config: Config
@@ -35,6 +35,7 @@ class Prepared:
     model: PrismModel
     noise: Sequence[NDArray[np.float32]] = ()
     loaded: Sequence[PartLoaded] = ()
+    notes: Sequence[str] = ()
 
 
 def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
@@ -50,8 +51,7 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
     if config.fold is not None:
         corpus = corpus.folded(task_name, config.fold)
     corpus.refuse_leaks()
-    if config.classes is not None:
-        task = replace(task, classes=tuple(config.classes))
+    task, notes = _chosen_classes(config, corpus, task_name, task)
     examples = {split: corpus.select(task_name, (split,), task.classes) for split in ("train", "val", "test")}
     for split in ("train", "val"):
         if not len(examples[split]):
@@ -78,7 +78,29 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
     recorded = RecordedNoise.read(noise, corpus.rate_hz, "first").kinds.values() if noise is not None else ()
     check_parts(model, config.train)
     loaded = take_weights(model, PrismModel.load(config.init)) if config.init is not None else ()
-    return Prepared(config, corpus, task_name, task, examples, model, tuple(recorded), loaded)
+    return Prepared(config, corpus, task_name, task, examples, model, tuple(recorded), loaded, notes)
+
+
+def _chosen_classes(config: Config, corpus: Corpus, task_name: str, task: Task) -> tuple[Task, list[str]]:
+    """Return the task with the classes that are wanted and have enough positives, and a note on the others.
+
+    Positives are counted over the whole corpus: every fold of it has the same classes.
+    """
+    if config.classes is not None:
+        task = replace(task, classes=tuple(config.classes))
+    if not config.min_positives:
+        return task, []
+    counts = corpus.select(task_name, classes=task.classes).target.sum(axis=0).tolist()
+    rare = {name: n for name, n in zip(task.classes, counts, strict=True) if n < config.min_positives}
+    kept = tuple(name for name in task.classes if name not in rare)
+    if len(kept) < (2 if task.kind == "multiclass" else 1):
+        raise EcgprismError(
+            f"min_positives = {config.min_positives}: leaves {len(kept)} of {len(task.classes)} classes of task "
+            f"{task_name}; the most frequent has {max(counts)} positives"
+        )
+    told = ", ".join(f"{name} {n}" for name, n in rare.items())
+    notes = [f"classes with fewer than {config.min_positives} positives are left out: {told}"] if rare else []
+    return replace(task, classes=kept), notes
 
 
 def one_batch(prepared: Prepared) -> Prepared:

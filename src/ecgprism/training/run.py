@@ -88,6 +88,8 @@ def _fit(prepared: Prepared, out: Path, resume: bool, watch: Watch) -> Fitted:
         _begin(out, prepared.config, facts)
     state = TrainingState.load(out) if resume and (out / LAST).is_file() else TrainingState()
     if not state.epoch:
+        for note in prepared.notes:
+            watch.note(note)
         for part in prepared.loaded:
             watch.note(f"--init {prepared.config.init}: {part}")
     module = TrainingModule(prepared, out, watch, state)
