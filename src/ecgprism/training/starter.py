@@ -104,7 +104,8 @@ def _text(
     }
     lines = ["# A first configuration, made by `ecgprism init`. Train it with: ecgprism train THIS.yaml --out RUN"]
     for key, value in tree.items():
-        lines += [f"# {why[key]}", yaml.safe_dump({key: value}, sort_keys=False, default_flow_style=None).rstrip()]
+        style = None if isinstance(value, dict) else False  # a line for each thing, as people write it
+        lines += [f"# {why[key]}", yaml.safe_dump({key: value}, sort_keys=False, default_flow_style=style).rstrip()]
     return "\n".join(lines) + "\n"
 
 
