@@ -706,6 +706,7 @@ def test_any_damage_is_one_line_or_a_copy(tmp_path: Path, data: st.DataObject) -
         ("muse.xml", b">4.88<", b">4.8877123<", "more digits than a device"),
         ("muse.xml", b"<LeadID>V6<", b"<LeadID>Anna<", "no lead's name"),
         ("muse.xml", b"<SampleBase>500<", b"<SampleBase>20191<", "sampling rate of I"),
+        ("muse.xml", b"<SampleBase>500<", b"<SampleBase>1931<", "sampling rate of I"),
         ("aecg.xml", b'<origin value="0"', b'<origin value="77123"', "the offset of I"),
         ("aecg.xml", b'value="0.002" unit="s"', b'value="0.0020019580317" unit="s"', "time increment"),
         ("aecg.xml", b"<digits>", b"<digits>1931031 ", "single numbers among its samples"),
@@ -726,13 +727,14 @@ def test_numbers_and_words_that_are_none_of_an_ecg_are_refused(
 
 @pytest.mark.parametrize("shift", [0, 1])
 @pytest.mark.parametrize("place", [0, 100, 490])
+@pytest.mark.parametrize("word", [b"Anna Kowalska ", b"NgThi-Ha"])
 @pytest.mark.parametrize("name", ["a.edf", "a.scp", "muse.xml", "sierra.xml", "aecg.xml"])
 def test_letters_as_samples_are_refused(
-    name: str, place: int, shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, word: bytes, place: int, shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = SAMPLES.copy()
     row = bytearray(samples[3].tobytes())
-    row[2 * place + shift : 2 * place + shift + 14] = b"Anna Kowalska "
+    row[2 * place + shift : 2 * place + shift + len(word)] = word
     samples[3] = np.frombuffer(bytes(row[:1000]), "<i2")
     monkeypatch.setattr("tests.test_anonymisation.SAMPLES", samples)
     with pytest.raises(AnonymisationError, match=r"samples of .*V2 spell a text"):

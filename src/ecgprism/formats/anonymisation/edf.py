@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgprism.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ
 from ecgprism.formats.anonymisation import secrets
 from ecgprism.formats.anonymisation.content import (
     MICROVOLTS,
@@ -18,6 +17,7 @@ from ecgprism.formats.anonymisation.content import (
     Source,
     bounded,
     check_counts,
+    check_rate,
     check_scale,
     label_is_known,
     number_text,
@@ -116,8 +116,9 @@ def _fields(source: Source, signal: Signal, duration_s: float) -> dict[str, str]
     check_scale(source, label, abs(step_uv), 0.0)
     if not _is_ordinary(low * scale, high * scale, low_digital, high_digital):
         raise source.refusal(f"the range of {label} is not one that a device or a program writes")
-    if not MIN_RATE_HZ <= signal.samples / duration_s <= MAX_RATE_HZ or bounded(duration_s, 1e-3, 600) is None:
-        raise source.refusal(f"the sampling rate of {label} is none of an ECG")
+    if bounded(duration_s, 1e-3, 600) is None:
+        raise source.refusal("its data records are not as long as those of an ECG")
+    check_rate(source, label, signal.samples / duration_s)
     limits = {name: number_text(float(found[name])) for name in names}
     return {
         "label": label,
