@@ -509,6 +509,16 @@ def test_edf_keeps_the_times_of_its_records_and_harmless_texts(tmp_path: Path) -
     assert {(s.transducer_type, s.prefiltering) for s in copy.signals[1:]} == {("", "")}
 
 
+def test_edf_keeps_gaps_and_refuses_times_that_are_none(tmp_path: Path) -> None:
+    gap = edf().replace(b"EDF+C", b"EDF+D").replace(b"+0.75\x14\x14\0", b"+65.75\x14\x14")
+    stamps = edfio.read_edf(io.BytesIO(copied(tmp_path, "gap.edf", gap).read_bytes()))._signals[-1].digital
+    assert [bytes(row).rstrip(b"\0") for row in stamps.reshape(2, -1)] == [b"+0.25\x14\x14", b"+65.75\x14\x14"]
+    back = edf().replace(b"EDF+C", b"EDF+D").replace(b"+0.75\x14\x14", b"+0.05\x14\x14")
+    for data in (gap.replace(b"EDF+D", b"EDF+C"), back, gap.replace(b"+65.75\x14\x14", b"+8888888\x14")):
+        with pytest.raises(AnonymisationError, match="times of its data records"):
+            copied(tmp_path, "none.edf", data)
+
+
 def test_edf_loses_what_stands_where_nothing_should(tmp_path: Path) -> None:
     data, n = bytearray(edf(plus=False)), len(LEADS)
     data[256 + n * 224 : 256 + n * 224 + 6] = FIRST.encode()  # the reserved field of the first signal
