@@ -316,6 +316,13 @@ def edf(data: bytes) -> Iterator[Planted]:
                 )
                 yield f"header at {start}", text.decode(), partial(bytes, data[:start] + whole + data[start + width :])
         yield "behind the end", plant, partial(bytes, data + plant.encode())
+        for old in (b"\x14Grzegorz\x14", b"\x14" + "Żółwińska".encode()):
+            if old in data[at:]:
+                made = data.replace(old, old[:1] + plant.encode().ljust(len(old) - 2, b"\0") + old[-1:])
+                yield "text of an annotation", plant, partial(bytes, made)
+        for old in (b"+0.75\x14\x14", b"+0.25\x14\x14"):
+            made = data.replace(old, b"+" + plant.encode()[:4] + b"\x14\x14")
+            yield "time of a data record", plant[:4], partial(bytes, made)
         yield "a record more", plant, partial(bytes, data + plant.encode() * (len(data) - at))
     for place in (0, 1, 100, 101, 999):
         start = at + place

@@ -422,6 +422,29 @@ def test_xml_keeps_filters_and_is_readable(tmp_path: Path) -> None:
     assert parsed(tmp_path / "aecg.xml").recording.acquisition.filters.lowpass == 150
 
 
+def test_a_lead_that_was_off_stays_marked(tmp_path: Path) -> None:
+    data = muse().replace(b"<LeadOff>FALSE", b"<LeadOff>TRUE", 1)
+    assert copied(tmp_path, "muse.xml", data).read_bytes().count(b"<LeadOff>TRUE") == 1
+
+
+def test_the_median_beat_is_copied_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = muse().replace(b"</Waveform>", b"</Waveform>" + muse()[muse().index(b"<Waveform>") :].split(b"</Restin")[0])
+    data = data.replace(b"<WaveformType>Rhythm", b"<WaveformType>Median", 1)
+    path = copied(tmp_path, "muse.xml", data)
+    assert len(parsed(path).median_beats) == len(parsed(path).leads) == len(LEADS)
+    rewrite = copies.WRITERS["GEMuseXMLParser"]
+
+    def changing(source: Source) -> Copy:
+        made = rewrite(source)
+        at = made.data.index(b"<WaveformType>Median")
+        made.data = made.data[:at] + made.data[at:].replace(b"<LeadID>V6<", b"<LeadID>V5R<", 1)
+        return made
+
+    monkeypatch.setitem(copies.WRITERS, "GEMuseXMLParser", changing)
+    with pytest.raises(AnonymisationError, match="other samples"):
+        copied(tmp_path, "again.xml", data)
+
+
 def test_text_in_the_place_of_a_number_goes(tmp_path: Path) -> None:
     data = muse(extra=f"<WaveformStartTime>{FIRST}</WaveformStartTime><NumberofLeads>8 {FIRST}</NumberofLeads>")
     assert b"Aniela" not in copied(tmp_path, "muse.xml", data).read_bytes()
@@ -484,6 +507,16 @@ def test_edf_keeps_the_times_of_its_records_and_harmless_texts(tmp_path: Path) -
     assert copy.signals[0].transducer_type == "AgAgCl electrode"
     assert copy.signals[0].prefiltering == "HP:0.05Hz LP:150Hz N:50Hz"
     assert {(s.transducer_type, s.prefiltering) for s in copy.signals[1:]} == {("", "")}
+
+
+def test_edf_keeps_gaps_and_refuses_times_that_are_none(tmp_path: Path) -> None:
+    gap = edf().replace(b"EDF+C", b"EDF+D").replace(b"+0.75\x14\x14\0", b"+65.75\x14\x14")
+    stamps = edfio.read_edf(io.BytesIO(copied(tmp_path, "gap.edf", gap).read_bytes()))._signals[-1].digital
+    assert [bytes(row).rstrip(b"\0") for row in stamps.reshape(2, -1)] == [b"+0.25\x14\x14", b"+65.75\x14\x14"]
+    back = edf().replace(b"EDF+C", b"EDF+D").replace(b"+0.75\x14\x14", b"+0.05\x14\x14")
+    for data in (gap.replace(b"EDF+D", b"EDF+C"), back, gap.replace(b"+65.75\x14\x14", b"+8888888\x14")):
+        with pytest.raises(AnonymisationError, match="times of its data records"):
+            copied(tmp_path, "none.edf", data)
 
 
 def test_edf_loses_what_stands_where_nothing_should(tmp_path: Path) -> None:
@@ -630,14 +663,21 @@ def test_source_and_existing_target_are_protected(tmp_path: Path) -> None:
     assert any("left out" in message for message in said)
 
 
+def test_whatever_a_library_stumbles_over_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumbling(source: Source) -> Copy:
+        raise NotImplementedError("unknown\nvalue")
+
+    monkeypatch.setitem(copies.WRITERS, "GEMuseXMLParser", stumbling)
+    with pytest.raises(AnonymisationError, match=r"damaged GE MUSE XML \(unknown value\)"):
+        copied(tmp_path, "muse.xml", muse())
+
+
 @pytest.mark.parametrize("name", ["muse.xml", "a.dcm", "a.scp", "a.edf"])
 def test_a_truncated_file_is_one_error_and_leaves_nothing(name: str, tmp_path: Path) -> None:
     data = MAKERS[name]()
     for length in (10, 200, len(data) // 2):
         source = tmp_path / "source"
         source.write_bytes(data[:length])
-        if name == "a.edf" and length > 1000:  # whole data records of a truncated EDF are still a recording
-            continue
         with pytest.raises(AnonymisationError, match="source"):
             anonymize(source, tmp_path / "copy")
         assert [path.name for path in tmp_path.iterdir()] == ["source"]
@@ -676,6 +716,7 @@ def test_any_damage_is_one_line_or_a_copy(tmp_path: Path, data: st.DataObject) -
         ("muse.xml", b">4.88<", b">4.8877123<", "more digits than a device"),
         ("muse.xml", b"<LeadID>V6<", b"<LeadID>Anna<", "no lead's name"),
         ("muse.xml", b"<SampleBase>500<", b"<SampleBase>20191<", "sampling rate of I"),
+        ("muse.xml", b"<SampleBase>500<", b"<SampleBase>1931<", "sampling rate of I"),
         ("aecg.xml", b'<origin value="0"', b'<origin value="77123"', "the offset of I"),
         ("aecg.xml", b'value="0.002" unit="s"', b'value="0.0020019580317" unit="s"', "time increment"),
         ("aecg.xml", b"<digits>", b"<digits>1931031 ", "single numbers among its samples"),
@@ -696,13 +737,14 @@ def test_numbers_and_words_that_are_none_of_an_ecg_are_refused(
 
 @pytest.mark.parametrize("shift", [0, 1])
 @pytest.mark.parametrize("place", [0, 100, 490])
+@pytest.mark.parametrize("word", [b"Anna Kowalska ", b"NgThi-Ha"])
 @pytest.mark.parametrize("name", ["a.edf", "a.scp", "muse.xml", "sierra.xml", "aecg.xml"])
 def test_letters_as_samples_are_refused(
-    name: str, place: int, shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, word: bytes, place: int, shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = SAMPLES.copy()
     row = bytearray(samples[3].tobytes())
-    row[2 * place + shift : 2 * place + shift + 14] = b"Anna Kowalska "
+    row[2 * place + shift : 2 * place + shift + len(word)] = word
     samples[3] = np.frombuffer(bytes(row[:1000]), "<i2")
     monkeypatch.setattr("tests.test_anonymisation.SAMPLES", samples)
     with pytest.raises(AnonymisationError, match=r"samples of .*V2 spell a text"):

@@ -23,7 +23,7 @@ from ecgprism.errors import EcgprismError
 
 OLDEST_YEARS = 89
 DUMMY = datetime(1900, 1, 1)  # where a format demands a date; EDF+ prescribes 1985
-MAX_RATE_HZ = 10_000
+MAX_RATE_HZ, ANY_RATE_HZ = 10_000, 1200
 #: leads that have a name, beside those that this package reads
 FURTHER = ("X Y Z -aVR V2R V7R V8R V9R CC5 CM5 CM2 CS2 D A J A1 A2 A3 A4 "
            "ECG EKG ECG1 ECG2 ECG3 EKG1 EKG2 EKG3 MLI MLII MLIII MV1 MV2 MV5")  # fmt: skip
@@ -159,9 +159,15 @@ def check_lead(source: Source, lead: Any) -> None:
         raise source.refusal(f"the unit of {lead.label} is none of an ECG")
     scale = MICROVOLTS.get(lead.resolution_unit, 1.0)
     check_scale(source, lead.label, lead.resolution * scale, lead.offset * scale)
-    if bounded(lead.sampling_rate, MIN_RATE_HZ, MAX_RATE_HZ) is None:
-        raise source.refusal(f"the sampling rate of {lead.label} is none of an ECG")
+    check_rate(source, lead.label, float(lead.sampling_rate))
     check_counts(source, lead.label, lead.samples)
+
+
+def check_rate(source: Source, label: str, rate_hz: float) -> None:
+    """Raise AnonymisationError unless devices have such a rate: any up to 1200 Hz, above it hundreds or powers of 2."""
+    is_usual = rate_hz <= ANY_RATE_HZ or rate_hz % 100 == 0 or (rate_hz.is_integer() and int(rate_hz).bit_count() == 1)
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ or not is_usual:
+        raise source.refusal(f"the sampling rate of {label} is none of an ECG")
 
 
 def check_scale(source: Source, label: str, step_uv: float, offset_uv: float) -> None:
@@ -191,10 +197,10 @@ def _spelling(counts: NDArray[Any]) -> Iterator[bool]:
     runs = runs[runs[:, 1] - runs[:, 0] >= FEWEST_LETTERS_SAMPLES]
     if not len(runs) or letters.mean() > 0.05:  # a lead that swings through the whole range of 16 bits
         return
-    jumps = np.abs(np.diff(finite))
-    inside = np.concatenate([np.arange(max(start - 1, 0), min(stop, len(jumps))) for start, stop in runs])
-    usual = np.delete(jumps, inside).max(initial=0.0)
+    # a word may begin and end in the middle of a sample: the jump is up to two samples away
+    jumps = np.concatenate([[np.inf, np.inf], np.abs(np.diff(finite)), [np.inf, np.inf]])
+    inside = np.concatenate([np.arange(start, stop + 3) for start, stop in runs])
+    usual = np.delete(jumps[2:-2], np.clip(inside - 2, 0, len(jumps) - 5)).max(initial=0.0)
     for start, stop in runs:
-        into = jumps[start - 1] if start else np.inf
-        out = jumps[stop - 1] if stop < len(finite) else np.inf
+        into, out = jumps[start : start + 2].max(), jumps[stop + 1 : stop + 3].max()
         yield bool(min(into, out) > usual)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
+import numpy as np
+
 from ecgprism.ecg.leads import canonical_lead
 from ecgprism.formats.anonymisation import secrets
 from ecgprism.formats.anonymisation.content import (
@@ -19,6 +21,7 @@ from ecgprism.formats.anonymisation.content import (
     Copy,
     Source,
     bounded,
+    check_counts,
     check_lead,
     is_round,
     years,
@@ -28,7 +31,7 @@ from ecgprism.formats.conversion import coded, library
 #: an element's value -> the value to write; None leaves it out
 Rule = Callable[[Any], Any]
 
-_ECG_CLASSES = {f"1.2.840.10008.5.1.4.1.1.9.{n}" for n in ("1.1", "1.2", "1.3", "1.4", "2.1", "3.1")}
+_ECG_CLASSES = [f"1.2.840.10008.5.1.4.1.1.9.1.{n}" for n in (1, 2, 3, 4)]  # 12-lead, general, ambulatory, 32 bits
 _SYNTAXES = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"}
 #: context groups of PS3.16: leads, timing, axis, electrode placement, beats, durations, voltages, filters, noise
 _GROUPS = (3001, 3228, 3229, 3263, 3335, 3676, 3680, 3687, 3688, 3689, 3690)
@@ -193,8 +196,7 @@ _MEASUREMENT: dict[str, Rule] = {
     "AnnotationGroupNumber": _numbers(0, 99),
 }
 _FILE: dict[str, Rule] = {
-    "SOPClassUID": _words(*sorted(_ECG_CLASSES)),
-    "Modality": _words("ECG", "HD", "EPS"),
+    "SOPClassUID": _words(*_ECG_CLASSES),
     "PatientSex": _words("M", "F", "O"),
     "SeriesNumber": _numbers(0, 99),
     "InstanceNumber": _numbers(0, 99),
@@ -236,13 +238,17 @@ def _check_groups(source: Source, copy: Any) -> None:
     for lead in (*source.record.leads, *(source.record.median_beats or ())):
         check_lead(source, lead)
     for group in copy.WaveformSequence:
-        held = group.NumberOfWaveformChannels * group.NumberOfWaveformSamples * group.WaveformBitsAllocated // 8
+        channels = group.NumberOfWaveformChannels
+        held = channels * group.NumberOfWaveformSamples * group.WaveformBitsAllocated // 8
         group.WaveformData = bytes(group.WaveformData)[:held] + b"\0" * (held % 2)
+        if group.WaveformBitsAllocated == 16:  # in the order of bytes that spells
+            for counts in np.frombuffer(group.WaveformData, "<i2").reshape(-1, channels).T:
+                check_counts(source, "a lead", counts.astype(np.float64))
 
 
 def _add_identity(pydicom: Any, source: Source, file: Any, copy: Any) -> None:
     """Write what the standard wants in the place of identifiers, names and dates."""
-    copy.Manufacturer = ""
+    copy.Modality, copy.Manufacturer = "ECG", ""
     for keyword in _EMPTY.split():
         setattr(copy, keyword, "")
     if "PatientSex" not in copy:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgprism.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ
 from ecgprism.formats.anonymisation import secrets
 from ecgprism.formats.anonymisation.content import (
     MICROVOLTS,
@@ -18,6 +17,7 @@ from ecgprism.formats.anonymisation.content import (
     Source,
     bounded,
     check_counts,
+    check_rate,
     check_scale,
     label_is_known,
     number_text,
@@ -116,8 +116,9 @@ def _fields(source: Source, signal: Signal, duration_s: float) -> dict[str, str]
     check_scale(source, label, abs(step_uv), 0.0)
     if not _is_ordinary(low * scale, high * scale, low_digital, high_digital):
         raise source.refusal(f"the range of {label} is not one that a device or a program writes")
-    if not MIN_RATE_HZ <= signal.samples / duration_s <= MAX_RATE_HZ or bounded(duration_s, 1e-3, 600) is None:
-        raise source.refusal(f"the sampling rate of {label} is none of an ECG")
+    if bounded(duration_s, 1e-3, 600) is None:
+        raise source.refusal("its data records are not as long as those of an ECG")
+    check_rate(source, label, signal.samples / duration_s)
     limits = {name: number_text(float(found[name])) for name in names}
     return {
         "label": label,
@@ -150,18 +151,17 @@ def _times(block: NDArray[np.int16], duration_s: float, is_continuous: bool) -> 
     Raises ValueError where they go backwards, or leave a gap that no recording has.
     """
     found = [re.match(rb"[-+]\d+(\.\d*)?", row.tobytes()) for row in block]
-    onsets = [float(match[0]) if match else 0.0 for match in found]
-    first = onsets[0] % 1.0 if onsets else 0.0  # a fraction of a second after the start that the header tells
-    if is_continuous:
-        onsets = [first + i * duration_s for i in range(len(onsets))]
-    else:
-        onsets = [first + onset - onsets[0] for onset in onsets]
-        gaps = np.diff(onsets) - duration_s
-        if (gaps < -1e-6).any() or (gaps > _LONGEST_GAP_S).any():
-            raise ValueError("data records whose times are none")
+    stated = [float(match[0]) if match else 0.0 for match in found]
+    first = stated[0] % 1.0  # a fraction of a second after the start that the header tells
+    onsets = first + (np.arange(len(stated)) * duration_s if is_continuous else np.array(stated) - stated[0])
+    gaps = np.diff(stated) - duration_s
+    if (gaps < -1e-3).any() or (gaps > (1e-3 if is_continuous else _LONGEST_GAP_S)).any():
+        raise ValueError("the times of its data records are none of a recording")
     width = 2 * block.shape[1]
-    times = [f"+{number_text(round(onset, 6))}".encode() + b"\x14\x14" for onset in onsets]
-    return np.frombuffer(b"".join(time.ljust(width, b"\0")[:width] for time in times), np.uint8).reshape(-1, width)
+    times = [f"+{number_text(round(float(onset), 6))}".encode() + b"\x14\x14" for onset in onsets]
+    if max(map(len, times)) > width:
+        raise ValueError("the times of its data records have no room")
+    return np.frombuffer(b"".join(time.ljust(width, b"\0") for time in times), np.uint8).reshape(-1, width)
 
 
 def _header(columns: list[dict[str, str]], kind: bytes, records: int, duration_s: float) -> bytes:
