@@ -332,6 +332,14 @@ SIERRA: dict[str, Case] = {
             ("dataencoding", "Plain", "plain sample"), ("compression", "ZIP", "unsupported"), ("signaloffset", "9" * 400, "either"),
         )
     },
+    "2 billion channels": (
+        lambda: files.sierra(V, leadlabels="").replace(b"<waveforms>", b"<dataacquisition><signalcharacteristics>"
+            b"<numberchannelsallocated>2000000000</numberchannelsallocated></signalcharacteristics></dataacquisition><waveforms>"),
+        "announces 2000000000 channels"),
+    "2e9 channels": (
+        lambda: files.sierra(V, leadlabels="").replace(b"<waveforms>", b"<dataacquisition><signalcharacteristics>"
+            b"<numberchannelsallocated>2e9</numberchannelsallocated></signalcharacteristics></dataacquisition><waveforms>"),
+        "."),
     "lzw bomb": (lambda: xli(2, BOMB), "unpacks to more than"),
     "lzw bomb in many chunks": (lambda: xli(300, BOMB[:2000]), "unpacks to more than"),
     "lzw of nothing": (lambda: xli(2, [1023]), "bytes after decompression"),
