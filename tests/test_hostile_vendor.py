@@ -209,9 +209,9 @@ def xml_cases() -> Iterator[tuple[str, Case]]:
                 lambda body=body: b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + body.replace(b"><", b">&a;<", 1),
                 "entit",
             ),
-            "deep": (lambda w=with_inside: w(b"<a>" * 25_000 + b"</a>" * 25_000), "either"),
-            "deeper": (lambda w=with_inside: w(b"<a>" * 55_000), "."),
-            "wide": (lambda w=with_inside: w(b"<a/>" * 55_000), "either"),
+            "deep": (lambda w=with_inside: w(b"<a>" * 19_000 + b"</a>" * 19_000), "either"),
+            "deeper": (lambda w=with_inside: w(b"<a>" * 38_000), "."),
+            "wide": (lambda w=with_inside: w(b"<a/>" * 38_000), "either"),
             "wider": (lambda w=with_inside: w(b"<a/>" * 2_000_000), "elements; expected at most"),
             "attributes": (
                 lambda w=with_inside: w(b"<a " + b" ".join(b'a%d=""' % k for k in range(60_000)) + b"/>"), "either"),

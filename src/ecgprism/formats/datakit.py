@@ -15,7 +15,7 @@ from ecgprism.errors import ReadError, one_line
 from ecgprism.formats.contract import Channel, Declared, Found, demographics
 from ecgprism.formats.groups import Group, merged
 
-MAX_MARKUP = 60_000  # `<` of an XML file; ECGs have some thousands
+MAX_MARKUP = 40_000  # `<` of an XML file; ECGs have some thousands
 _DECLARATION = 1024  # bytes; longer ones are none, and patterns of the library are slow on them
 _OURS = re.compile(r"auto_scale=False|rounded to \d+ Hz|only the first is read|Leads \[")
 #: the orthogonal leads as standards code them
