@@ -290,6 +290,9 @@ AECG: dict[str, Case] = {
     "begin of the year 0": (lambda: aecg(begin="00000101000000"), READ),
     "begin of 10000 digits": (lambda: aecg(begin="2" * 10_000), READ),
     "begin nan": (lambda: aecg(begin="nan", code="TIME_RELATIVE"), READ),
+    "begin 1e308 twice": (
+        lambda: files.aecg(files.aecg_series(files.aecg_set(DIGITS, begin="0", code="TIME_RELATIVE"),
+                                             files.aecg_set(DIGITS, begin="1e308", code="TIME_RELATIVE"))), READ),
     "begin 1e300": (lambda: aecg(begin="1e300", code="TIME_RELATIVE"), READ),
     "no series": (files.aecg, "No rhythm series|rhythm waveform"),
     "no sets": (lambda: files.aecg(files.aecg_series()), "."),
@@ -424,6 +427,8 @@ DICOM: dict[str, Case] = {
     "500 groups": (lambda: files.dicom(*[files.dicom_group(V[:, :4]) for _ in range(500)]), "either"),
     "500 groups, a second each": (
         lambda: files.dicom(*[files.dicom_group(V[:1, :4], ["2:1"], offset=str(1000 * k)) for k in range(500)]), "either"),
+    "leads far apart": (
+        lambda: files.dicom(*[files.dicom_group(np.zeros((1, 20_000), np.int16), [f"2:{k + 1}"], offset=str(800_000 * k)) for k in range(8)]), "either"),
     "only a beat": (lambda: files.dicom(files.dicom_group(V, MultiplexGroupLabel="MEDIAN")), "an averaged beat"),
     "age": (lambda: files.dicom(files.dicom_group(V), PatientAge="999Y"), READ),
     "times of no day": (lambda: files.dicom(files.dicom_group(V), AcquisitionDateTime="20209999999999+9999"), READ),

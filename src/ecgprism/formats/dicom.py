@@ -12,6 +12,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def read(path: Path, declared: Declared) -> Recording:
     except Exception as error:  # pydicom decodes values late and raises what its converters stumble over
         raise ReadError(f"{path}: no valid DICOM ({one_line(error)})") from None
     details = noted(dict(found.details), [one_line(w.message) for w in caught])
-    return assembled(path, "DICOM", Found(**{**vars(found), "details": details}), declared)
+    return assembled(path, "DICOM", replace(found, details=details), declared)
 
 
 # The file
@@ -164,7 +165,7 @@ def _found(path: Path, dataset: Any, faults: list[str], declared: Declared) -> F
     details = _details(dataset) | damaged(path, declared, faults)
     metadata = _patient(dataset)
     if "age" not in metadata and (said := _text(dataset.get("PatientAge"))):
-        notes.append(f"an age of {said!r} is not understood")
+        notes.append(f"an age of {said[:40]!r} is not understood")
     details = noted(details, notes)
     return Found(channels, metadata, (), details, _text(dataset.get("PatientID")) or None, (*skipped, *left))
 
