@@ -209,9 +209,9 @@ def xml_cases() -> Iterator[tuple[str, Case]]:
                 lambda body=body: b'<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + body.replace(b"><", b">&a;<", 1),
                 "entit",
             ),
-            "deep": (lambda w=with_inside: w(b"<a>" * 25_000 + b"</a>" * 25_000), "either"),
-            "deeper": (lambda w=with_inside: w(b"<a>" * 55_000), "."),
-            "wide": (lambda w=with_inside: w(b"<a/>" * 55_000), "either"),
+            "deep": (lambda w=with_inside: w(b"<a>" * 19_000 + b"</a>" * 19_000), "either"),
+            "deeper": (lambda w=with_inside: w(b"<a>" * 38_000), "."),
+            "wide": (lambda w=with_inside: w(b"<a/>" * 38_000), "either"),
             "wider": (lambda w=with_inside: w(b"<a/>" * 2_000_000), "elements; expected at most"),
             "attributes": (
                 lambda w=with_inside: w(b"<a " + b" ".join(b'a%d=""' % k for k in range(60_000)) + b"/>"), "either"),
@@ -290,6 +290,9 @@ AECG: dict[str, Case] = {
     "begin of the year 0": (lambda: aecg(begin="00000101000000"), READ),
     "begin of 10000 digits": (lambda: aecg(begin="2" * 10_000), READ),
     "begin nan": (lambda: aecg(begin="nan", code="TIME_RELATIVE"), READ),
+    "begin 1e308 twice": (
+        lambda: files.aecg(files.aecg_series(files.aecg_set(DIGITS, begin="0", code="TIME_RELATIVE"),
+                                             files.aecg_set(DIGITS, begin="1e308", code="TIME_RELATIVE"))), READ),
     "begin 1e300": (lambda: aecg(begin="1e300", code="TIME_RELATIVE"), READ),
     "no series": (files.aecg, "No rhythm series|rhythm waveform"),
     "no sets": (lambda: files.aecg(files.aecg_series()), "."),
@@ -332,6 +335,14 @@ SIERRA: dict[str, Case] = {
             ("dataencoding", "Plain", "plain sample"), ("compression", "ZIP", "unsupported"), ("signaloffset", "9" * 400, "either"),
         )
     },
+    "2 billion channels": (
+        lambda: files.sierra(V, leadlabels="").replace(b"<waveforms>", b"<dataacquisition><signalcharacteristics>"
+            b"<numberchannelsallocated>2000000000</numberchannelsallocated></signalcharacteristics></dataacquisition><waveforms>"),
+        "announces 2000000000 channels"),
+    "2e9 channels": (
+        lambda: files.sierra(V, leadlabels="").replace(b"<waveforms>", b"<dataacquisition><signalcharacteristics>"
+            b"<numberchannelsallocated>2e9</numberchannelsallocated></signalcharacteristics></dataacquisition><waveforms>"),
+        "."),
     "lzw bomb": (lambda: xli(2, BOMB), "unpacks to more than"),
     "lzw bomb in many chunks": (lambda: xli(300, BOMB[:2000]), "unpacks to more than"),
     "lzw of nothing": (lambda: xli(2, [1023]), "bytes after decompression"),
@@ -416,6 +427,8 @@ DICOM: dict[str, Case] = {
     "500 groups": (lambda: files.dicom(*[files.dicom_group(V[:, :4]) for _ in range(500)]), "either"),
     "500 groups, a second each": (
         lambda: files.dicom(*[files.dicom_group(V[:1, :4], ["2:1"], offset=str(1000 * k)) for k in range(500)]), "either"),
+    "leads far apart": (
+        lambda: files.dicom(*[files.dicom_group(np.zeros((1, 20_000), np.int16), [f"2:{k + 1}"], offset=str(800_000 * k)) for k in range(8)]), "either"),
     "only a beat": (lambda: files.dicom(files.dicom_group(V, MultiplexGroupLabel="MEDIAN")), "an averaged beat"),
     "age": (lambda: files.dicom(files.dicom_group(V), PatientAge="999Y"), READ),
     "times of no day": (lambda: files.dicom(files.dicom_group(V), AcquisitionDateTime="20209999999999+9999"), READ),

@@ -388,7 +388,7 @@ def test_dicom_time_keeps_its_zone_and_a_placeholder_is_none(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("age", "born", "years"),
-    [("089Y", "", 89), ("018M", "", 1), ("", "19300315", 89), ("120D", "", 0), ("x", "", None)],
+    [("089Y", "", 89), ("018M", "", 1.5), ("", "19300315", 89), ("000D", "", 0), ("x", "", None)],
 )
 def test_dicom_age(age: str, born: str, years: float | None, tmp_path: Path) -> None:
     data = files.dicom(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,36 @@ def test_what_cannot_be_read_is_one_line(path: str, message: str) -> None:
         ep.read(FORMATS / path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def samples_of(content: bytes) -> list[range]:
+    """Where the samples of an SCP (section 6) or MUSE file stand."""
+    if content.lstrip().startswith(b"<"):
+        return [range(*match.span(1)) for match in re.finditer(rb"<WaveFormData>([^<]*)<", content)]
+    for at in range(22, 6 + struct.unpack_from("<I", content, 10)[0], 10):
+        number, length, index = struct.unpack_from("<HII", content, at)
+        if number == 6:
+            return [range(index + 60, index - 1 + length)]
+    raise AssertionError("no section 6")
+
+
+@pytest.mark.parametrize(
+    "path", ["scp/Example.scp", "contec/0000050.ECG.scp", "muse/example1.xml", "muse/example2.xml",
+             "muse/MUSE_20200923_093504_79000_example.xml"],
+)  # fmt: skip
+def test_no_flipped_bit_among_the_samples_is_read_as_another_signal(path: str, tmp_path: Path) -> None:
+    content, rng, refused = (FORMATS / path).read_bytes(), np.random.default_rng(1), 0
+    where = [at for part in samples_of(content) for at in part if not chr(content[at]).isspace()]
+    true = ep.read(FORMATS / path).signal
+    for at in rng.choice(where, 120):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << int(rng.integers(8))
+        (tmp_path / "flipped").write_bytes(flipped)
+        try:
+            np.testing.assert_array_equal(ep.read(tmp_path / "flipped").signal, true)
+        except ReadError:
+            refused += 1
+    assert refused >= 115  # the last bits of base64 stand for nothing
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ The format carries neither check sums nor counts.
 from __future__ import annotations
 
 import re
+import tempfile
 import warnings
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree  # to write one; defusedxml read it
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +34,7 @@ _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)?(\d\d)?(\d\d)?(?:\.(\d{1,9}))?([+
 def read(path: Path, declared: Declared) -> Recording:
     """Read the rhythm series of a file; averaged beats are named as skipped. Raises ReadError with the reason."""
     root = datakit.xml(path, TITLE)
-    parts = datakit.parsed(path, TITLE, "hl7_aecg", "HL7aECGParser")
+    parts = _described(path, root)
     groups: list[Group] = []
     skipped, notes = list[str](), list[str]()
     for number, series in enumerate(root.findall("component/series"), 1):
@@ -51,6 +53,26 @@ def read(path: Path, declared: Declared) -> Recording:
         raise ReadError(f"{path}: {TITLE} without a rhythm waveform")
     found = datakit.found(parts, channels, declared, skipped=(*skipped, *left), notes=notes)
     return assembled(path, TITLE, found, declared)
+
+
+def _described(path: Path, root: Any) -> datakit.Parsed:
+    """Return what ecgdatakit says of patient, device and statements: it gets a copy without the samples."""
+    texts = [(each, each.text) for each in root.iter("digits") if (each.text or "").strip()]
+    for each, _ in texts:
+        each.text = "0"
+    try:
+        content = ElementTree.tostring(root)
+    except RecursionError:
+        raise ReadError(f"{path}: no valid {TITLE} (nested too deeply)") from None
+    with tempfile.TemporaryDirectory(prefix="ecgprism-") as folder:
+        copy = Path(folder, "copy.xml")
+        copy.write_bytes(content)
+        for each, text in texts:
+            each.text = text
+        try:
+            return datakit.parsed(copy, TITLE, "hl7_aecg", "HL7aECGParser")
+        except ReadError as error:
+            raise ReadError(str(error).replace(str(copy), str(path))) from None
 
 
 def _groups(

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ecgprism.ecg.leads import canonical_lead
 from ecgprism.errors import ReadError, one_line
 from ecgprism.formats.contract import Channel, Declared, Found, demographics
 from ecgprism.formats.groups import Group, merged
 
-MAX_MARKUP = 60_000  # `<` of an XML file; ECGs have some thousands
+MAX_MARKUP = 40_000  # `<` of an XML file; ECGs have some thousands
 _DECLARATION = 1024  # bytes; longer ones are none, and patterns of the library are slow on them
 _OURS = re.compile(r"auto_scale=False|rounded to \d+ Hz|only the first is read|Leads \[")
 #: the orthogonal leads as standards code them
@@ -88,7 +89,10 @@ def text(element: Any, path: str) -> str:
 
 def stored(lead: Any, rate_hz: float, **given: Any) -> Channel:
     """Return a lead of ecgdatakit as it is stored: samples, steps and unit; a number that makes it unique taken off."""
-    unit, label = lead.resolution_unit or lead.units, re.sub(r"_\d{1,4}$", "", lead.label[:100])
+    unit, label = lead.resolution_unit or lead.units, lead.label[:100]
+    base, _, number = label.rpartition("_")
+    if number.isdigit() and (base in FRANK or canonical_lead(base)):
+        label = base
     return Channel(
         label,
         lead.samples,
@@ -147,7 +151,7 @@ def found(
 
 def noted(details: dict[str, str], notes: Iterable[str]) -> dict[str, str]:
     """Return details with the notes of a reader and its library, at most twenty of them."""
-    unique = list(dict.fromkeys(notes))
+    unique = list(dict.fromkeys([*filter(None, [details.get("notes")]), *notes]))
     if len(unique) > 20:
         unique[20:] = [f"and {len(unique) - 20} more"]
     return {**details, "notes": " | ".join(unique)} if unique else details

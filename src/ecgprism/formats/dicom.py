@@ -12,6 +12,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def read(path: Path, declared: Declared) -> Recording:
     except Exception as error:  # pydicom decodes values late and raises what its converters stumble over
         raise ReadError(f"{path}: no valid DICOM ({one_line(error)})") from None
     details = noted(dict(found.details), [one_line(w.message) for w in caught])
-    return assembled(path, "DICOM", Found(**{**vars(found), "details": details}), declared)
+    return assembled(path, "DICOM", replace(found, details=details), declared)
 
 
 # The file
@@ -164,7 +165,7 @@ def _found(path: Path, dataset: Any, faults: list[str], declared: Declared) -> F
     details = _details(dataset) | damaged(path, declared, faults)
     metadata = _patient(dataset)
     if "age" not in metadata and (said := _text(dataset.get("PatientAge"))):
-        notes.append(f"an age of {said!r} is not understood")
+        notes.append(f"an age of {said[:40]!r} is not understood")
     details = noted(details, notes)
     return Found(channels, metadata, (), details, _text(dataset.get("PatientID")) or None, (*skipped, *left))
 
@@ -285,7 +286,7 @@ def _skew(definition: Any, rate_hz: float) -> float:
 
 def _patient(dataset: Any) -> dict[str, float | str]:
     age = re.fullmatch(r"(\d{1,3})([DWMY])", _text(dataset.get("PatientAge")).upper())
-    years = int(age[1]) // {"D": 365, "W": 52, "M": 12, "Y": 1}[age[2]] if age else None
+    years = int(age[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[age[2]] if age else None
     acquired, born = _acquired(dataset), _date(_text(dataset.get("PatientBirthDate")))
     if years is None and acquired and born:
         years = acquired.year - born.year - ((acquired.month, acquired.day) < (born.month, born.day))
@@ -299,10 +300,11 @@ def _patient(dataset: Any) -> dict[str, float | str]:
 
 
 def _details(dataset: Any) -> dict[str, str]:
-    acquired = _acquired(dataset)
+    acquired, day = _acquired(dataset), _text(dataset.get("AcquisitionDateTime"))
+    alone = _date(day) if acquired is None and re.fullmatch(r"\d{8}", day) else None
     first: Any = next((d for w in dataset.WaveformSequence for d in w.get("ChannelDefinitionSequence") or []), {})
     given: dict[str, object] = {
-        "acquired": acquired.isoformat() if acquired else "",
+        "acquired": acquired.isoformat() if acquired else alone.date().isoformat() if alone else "",
         "manufacturer": _text(dataset.get("Manufacturer")),
         "device": _text(dataset.get("ManufacturerModelName")) or _text(dataset.get("StationName")),
         "software": _text(dataset.get("SoftwareVersions")),
@@ -331,12 +333,14 @@ def _annotations(dataset: Any) -> Iterator[Any]:
 def _acquired(dataset: Any) -> datetime | None:
     """Return when the signal was recorded, with the zone where the file tells it; a date alone is no time."""
     zone = _text(dataset.get("TimezoneOffsetFromUTC"))
-    texts = [_text(dataset.get("AcquisitionDateTime"))]
+    if said := _text(dataset.get("AcquisitionDateTime")):
+        # the standard wants a time here: who has none writes the first moment of 1900
+        return when if (when := _moment(said, zone)) and when.year > 1900 else None
+    texts = []
     for kind in ("Acquisition", "Content", "Study"):
         day, clock = _text(dataset.get(f"{kind}Date")), _text(dataset.get(f"{kind}Time"))
         texts.append(day + clock.replace(":", "") if day and clock else "")
-    # the standard wants a time of acquisition: who has none writes the first moment of 1900
-    return next((when for text in texts if (when := _moment(text, zone)) and when.year > 1900), None)
+    return next((when for text in texts if (when := _moment(text, zone))), None)
 
 
 def _moment(text: str, zone: str) -> datetime | None:

@@ -11,7 +11,8 @@ from ecgprism.ecg.leads import LEADS, canonical_lead
 from ecgprism.formats.contract import Channel, Declared
 
 MAX_GROUPS = 1000  # each costs time however short it is
-MOST_GAPS = 10  # times what was recorded: a longer time line is a damaged time, or another recording
+MOST_GAPS = 6  # times what was recorded: a longer time line is a damaged time, or another recording
+FREE_CELLS = 2_000_000  # samples of all leads, gaps included, that are granted in any case
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +55,15 @@ def merged(groups: Sequence[Group], declared: Declared) -> tuple[list[Channel], 
         )
     kind = max(leads, key=lambda kind: (len(leads[kind]), kind[1]))
     chosen = sorted((g for g in rhythm if g.kind == kind), key=lambda group: group.start_s)
-    near = [chosen[0]]
-    for group in chosen[1:]:
-        if group.start_s - chosen[0].start_s <= MOST_GAPS * len(near) * kind[1] / kind[0]:
-            near.append(group)
+    near, together, recorded = [chosen[0]], {each.name for each in chosen[0].channels}, 0
+    for group in chosen:
+        length, both = (
+            (group.start_s - chosen[0].start_s) * kind[0] + kind[1],
+            together | {c.name for c in group.channels},
+        )
+        if len(both) * length <= max(FREE_CELLS, MOST_GAPS * (recorded + kind[1] * len(group.channels))):
+            together, recorded = both, recorded + kind[1] * len(group.channels)
+            near += [group] if group is not chosen[0] else []
     line = _Line(near[0].start_s, round((near[-1].start_s - near[0].start_s) * kind[0]) + kind[1], kind[0])
     placed = set(map(id, near))
     for group in [*near, *(g for g in rhythm if id(g) not in placed)]:
@@ -93,7 +99,8 @@ class _Line:
         part, there = slice(first, first + count), self.held.get(channel.name)
         if there is None:
             if count != self.samples:
-                values = np.full(self.samples, np.nan)
+                kind = np.result_type(channel.samples.dtype, np.float16)  # float32 holds 16 bits exactly
+                values = np.full(self.samples, np.nan, np.promote_types(kind, np.float32))
                 values[part] = channel.samples
                 channel = replace(channel, samples=values)
             self.held[channel.name] = channel

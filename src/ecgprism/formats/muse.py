@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def read(path: Path, declared: Declared) -> Recording:
             notes.append(f"lead {lead.label} was off")
         channel = datakit.stored(lead, rate_hz, connected=not off)
         if channel.unit:  # the step is part of what the file says of its unit
-            channel = type(channel)(**{**vars(channel), "unit": f"{channel.gain:.12g}{channel.unit}", "gain": 1.0})
+            channel = replace(channel, unit=f"{channel.gain:.12g}{channel.unit}", gain=1.0)
         channels.append(channel)
     for note in list(notes):
         if more := re.match(r"Additional (\w+) waveform", note):

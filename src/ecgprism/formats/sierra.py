@@ -15,6 +15,7 @@ from ecgprism.formats import datakit
 from ecgprism.formats.contract import Declared, assembled, damaged
 
 TITLE = "Philips Sierra XML"
+MAX_CHANNELS = 256
 MAX_UNPACKED = 6 * 2**20  # bytes of a packed block, three million samples: five minutes of twelve leads are 1.8 million
 _CODE_BITS, _LAST_CODE = 10, 1022
 
@@ -24,8 +25,7 @@ def read(path: Path, declared: Declared) -> Recording:
     root = datakit.xml(path, TITLE)
     block = next(root.iter("parsedwaveforms"), None)
     rate_hz = _rate(path, root, block)
-    if block is not None:
-        _bound(path, block)
+    _bound(path, root, block)
     parts = datakit.parsed(path, TITLE, "sierra_xml", "SierraXMLParser")
     faults = [*parts.faults, *_longer(block, len(parts.record.leads), len(parts.record.leads[0].samples))]
     channels = [datakit.stored(lead, rate_hz) for lead in parts.record.leads]
@@ -43,13 +43,18 @@ def _rate(path: Path, root: Any, block: Any) -> float:
     said = (block.get("samplespersecond") if block is not None else "") or datakit.text(
         root, "dataacquisition/signalcharacteristics/samplingrate"
     )
-    try:
-        rate_hz = float(said or "")
-    except ValueError:
-        rate_hz = 0.0
+    rate_hz = _number(said or "")
     if not (rate_hz > 0 and rate_hz.is_integer()):
         raise ReadError(f"{path}: {TITLE} says a sampling rate of {said[:40]!r} Hz; expected a whole number")
     return rate_hz
+
+
+def _number(text: str) -> float:
+    """Return what the library makes of a text: 0 for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _bytes(block: Any) -> bytes:
@@ -63,9 +68,13 @@ def _packed(block: Any) -> bool:
     return bool(block.get("compression") or (block.get("compressflag") or "").lower() == "true")
 
 
-def _bound(path: Path, block: Any) -> None:
-    """Raise ReadError for a packed block that becomes huge: its length is summed up without unpacking it."""
-    if not _packed(block):
+def _bound(path: Path, root: Any, block: Any) -> None:
+    """Raise ReadError for what becomes huge: channels that are only announced, a packed block (summed up unpacked)."""
+    for name in ("numberchannelsallocated", "numberchannelsvalid"):
+        for said in root.iter(name):
+            if _number("".join(said.itertext())) > MAX_CHANNELS:
+                raise ReadError(f"{path}: {TITLE} announces {' '.join(said.itertext())[:40]} channels")
+    if block is None or not _packed(block):
         return
     data, at, total = _bytes(block), 0, 0
     while at + 8 <= len(data):

@@ -1,0 +1,1 @@
+"""Recordings into files, one file a format."""
