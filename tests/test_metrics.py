@@ -18,7 +18,7 @@ from ecgprism.errors import EcgprismError
 from ecgprism.interface.answers import Answers, decide
 from ecgprism.metrics import calibration, intervals
 from ecgprism.metrics import scores as metrics
-from ecgprism.metrics.paired import essentials, minus, paired, primary
+from ecgprism.metrics.contrasts import essentials, minus, primary, tabulate
 
 TOLERANCE = {"rtol": 0, "atol": 1e-9}
 
@@ -392,7 +392,7 @@ def test_paired_scores_are_those_of_each_model_and_their_difference():
     models = {name: answers_of(target, rng.random((90, 3)) + noise * target, ("x", "y", "z")) for name, noise in
               (("a", 0.4), ("b", 0.2), ("c", 0.0))}  # fmt: skip
     contrasts = {("a", "b"): minus("a", "b"), ("mean", "c"): {"a": 0.5, "b": 0.5, "c": -1.0}}
-    found = paired(models, contrasts, "macro_auroc", resamples=100, seed=3)
+    found = tabulate(models, contrasts, "macro_auroc", resamples=100, seed=3)
     for key in ("macro_auroc", "macro_f1", "accuracy"):
         a, b, c = (found.models[name].metrics[key].value for name in "abc")
         assert found.contrasts["a", "b"].metrics[key].value == pytest.approx(a - b, abs=1e-12)

@@ -21,8 +21,8 @@ from ecgprism.interface.card import Aggregate, Card, is_multiclass
 from ecgprism.interface.scoring import Engine, score
 from ecgprism.metrics import calibration, intervals
 from ecgprism.metrics import scores as metrics
+from ecgprism.metrics.contrasts import Scores, essentials
 from ecgprism.metrics.intervals import Estimate
-from ecgprism.metrics.paired import Scores, essentials
 from ecgprism.metrics.scores import Floats
 from ecgprism.prediction.engines import engine_for
 from ecgprism.training.folder import METRICS, PREDICTIONS
