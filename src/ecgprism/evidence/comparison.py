@@ -56,7 +56,10 @@ def answers_of(run: str | Path, classes: Sequence[str] | None = None) -> Answers
     if len(terms.classes) != len(wanted):
         raise EcgprismError(f"{run}: has classes {', '.join(terms.classes)}, the others {', '.join(wanted)}")
     chosen = None if terms.thresholds is None else [terms.thresholds[terms.classes.index(name)] for name in wanted]
-    return Answers.from_table(table, terms.kind, wanted, chosen).sorted()
+    answers = Answers.from_table(table, terms.kind, wanted, chosen).sorted()
+    if answers.target is None:
+        raise EcgprismError(f"{run}: was tested on data without labels of all of its classes; it cannot be compared")
+    return answers
 
 
 def _predictions(run: Path) -> Path:

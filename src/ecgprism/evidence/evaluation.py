@@ -268,7 +268,7 @@ def _confusion(answers: Answers) -> list[list[int]] | None:
 
 def _notes(run: Run, corpus: Corpus, chosen: Selection, split: str, own: bool) -> list[str]:
     """Return what the reader of the numbers should know."""
-    notes = []
+    notes = [f"judged on task {chosen.task}"] if chosen.task != run.card.task_name else []
     missing = [lead for lead in run.card.leads if lead not in corpus.leads]
     if missing:
         notes.append(f"leads not in this corpus, masked: {', '.join(missing)}")

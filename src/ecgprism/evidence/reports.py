@@ -46,7 +46,7 @@ class Report(BaseModel):
 
 
 class Terms(Report):
-    """On what terms models are judged: the classes, the thresholds of the decisions (multi-label), the metric that counts."""
+    """On what terms models are judged: classes, thresholds of the decisions (multi-label), the metric that counts."""
 
     kind: Kind
     classes: tuple[str, ...]
@@ -115,7 +115,7 @@ class RunReport(BaseModel):
 
 
 class Discordance(BaseModel):
-    """How many items only the first, and only the second of two runs has right (discordant pairs), and the test of it."""
+    """How many items only the first, and only the second of two runs has right, and the test of that."""
 
     only_first: int
     only_second: int
