@@ -459,6 +459,23 @@ def test_the_bootstrap_of_scores_covers_the_truth_as_often_as_it_says(quantity):
     assert 0.93 <= covered / trials <= 0.97
 
 
+def test_a_single_patient_has_values_and_no_interval():
+    """MIT-BIH record 208 alone: AUROC .321 was given as .321 to .321, for every resample is the same patient."""
+    target, score, _ = make()
+
+    def statistic(w):
+        return {"auroc": metrics.auroc(target, score, w), "ece": metrics.ece(target, score, w, kind="multilabel")}
+
+    one = intervals.bootstrap(statistic, np.full(120, 7), 50)
+    np.testing.assert_array_equal(one["auroc"].value, metrics.auroc(target, score))
+    assert np.isnan(one["auroc"].low).all()
+    assert np.isnan(one["auroc"].p).all()
+    assert one["auroc"].shaky.all()
+    assert math.isnan(one["ece"].high)
+    two = intervals.bootstrap(statistic, np.arange(120) % 2, 50)
+    assert (two["auroc"].low < two["auroc"].high).all()
+
+
 def test_macro_interval_uses_only_resamples_with_every_class():
     target, score, _ = make()
     target[:, 1] = False
