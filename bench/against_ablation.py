@@ -20,7 +20,7 @@ from ecgprism.evidence.run import Run, answers_on
 from ecgprism.evidence.verdicts import in_words
 from ecgprism.interface.answers import Answers
 from ecgprism.interface.scoring import score
-from ecgprism.metrics.paired import AUROC, minus, paired
+from ecgprism.metrics.contrasts import AUROC, minus, tabulate
 from ecgprism.model.engine import TorchEngine
 
 
@@ -56,7 +56,7 @@ def main() -> None:
         raise SystemExit("error: the runs were not tested on the records of the ablation's folds")
     pairs = [("nothing hidden", name) for name in ("best single", "control", "the ablation's fused")]
     pairs += [(f"{view} hidden", f"trained without {view}") for view in ledger.views]
-    found = paired(models, {pair: minus(*pair) for pair in pairs}, ledger.metric)
+    found = tabulate(models, {pair: minus(*pair) for pair in pairs}, ledger.metric)
     for a, b in pairs:
         for key in dict.fromkeys((ledger.metric, AUROC)):
             one, other = (found.models[name].metrics[key].value for name in (a, b))

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from ecgprism import components
-from ecgprism.evidence.comparison import answers_of, judging
+from ecgprism.evidence.comparison import answers_of, terms_of
 from ecgprism.evidence.verdicts import in_words
 from ecgprism.interface.answers import Answers
-from ecgprism.metrics.paired import AUROC, minus, paired
+from ecgprism.metrics.contrasts import AUROC, minus, tabulate
 
 
 def main() -> None:
@@ -61,9 +61,9 @@ def main() -> None:
         for name in options.fusions
     }
     reference = options.fusions[0]
-    metric = judging(options.out / reference / f"fold{folds[0]}").metric
+    metric = terms_of(options.out / reference / f"fold{folds[0]}").metric
     contrasts = {(name, reference): minus(name, reference) for name in options.fusions[1:]}
-    found = paired(pooled, contrasts, metric)
+    found = tabulate(pooled, contrasts, metric)
     print(f"{len(pooled[reference])} items, folds {folds} of {options.folds} pooled; differences to {reference}")
     for name in options.fusions:
         facts = [json.loads((options.out / name / f"fold{fold}" / "run.json").read_text()) for fold in folds]

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from ecgprism.errors import EcgprismError
 from ecgprism.evidence.comparison import compare
 from ecgprism.evidence.evaluation import evaluate
-from ecgprism.evidence.reports import RightInOne
+from ecgprism.evidence.reports import Discordance
 from ecgprism.metrics.significance import delong_difference, holm, mcnemar
 
 CLASSES = ("N", "A", "O")
@@ -61,7 +61,7 @@ def test_two_runs_compared_by_hand(tmp_path: Path) -> None:
         assert found["delong"] == expected.model_copy(update={"p_holm": expected.p})
     right = [each.argmax(axis=1) == target.argmax(axis=1) for each in p]
     only_a, only_b, value = mcnemar(*right)
-    assert pair.accuracy == RightInOne(only_first=only_a, only_second=only_b, p=value, p_holm=value, test="McNemar")
+    assert pair.accuracy == Discordance(only_first=only_a, only_second=only_b, p=value, p_holm=value, test="McNemar")
     assert pair.metrics["accuracy"].value == pytest.approx(right[0].mean() - right[1].mean())
     assert pair.metrics["macro_auroc"].low > 0
     assert "cinc2017_f1" in pair.metrics

@@ -302,7 +302,8 @@ def test_an_ablation_interrupted_by_ctrl_c_goes_on(corpus_path: Path, tmp_path: 
     out = passes(*arguments)
     assert "against the best single view" in " ".join(out.split())
     assert "Shapley value" in out
-    assert {"ledger.json", "ledger.png", "ablation.yaml", "runs"} == {path.name for path in (tmp_path / "a").iterdir()}
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert names == {".lock", "ledger.json", "ledger.png", "ablation.yaml", "runs"}
 
 
 def test_compare_and_stress(run_path: Path, corpus_path: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ecgprism.corpus.inputs import CorpusAssembler
 from ecgprism.corpus.store import Corpus
 from ecgprism.ecg.conditioning import prepared_signal
 from ecgprism.errors import EcgprismError, ReadError
+from ecgprism.evidence.comparison import compare
 from ecgprism.evidence.evaluation import evaluate
 from ecgprism.evidence.reports import EvaluationReport
 from ecgprism.interface.card import Card
@@ -265,6 +266,7 @@ def test_exclusive_classes_that_the_model_does_not_know_are_left_out_and_counted
     assert (found.items, found.left_out, found.other_classes) == (15, 0, {"F": 2, "Q": 1})
     assert found.positives == {"N": 5, "S": 5, "V": 5}
     assert found.task == "beat"
+    assert "judged on task beat" in found.notes
     assert any("does not know (F 2, Q 1): left out" in note for note in found.notes)
     assert str(found.metrics) == str(expected.metrics)  # as text NaN equals NaN
     assert str(found.per_class) == str(expected.per_class)
@@ -298,6 +300,9 @@ def test_classes_that_the_data_have_no_labels_of_are_without_metrics(
     assert all(math.isnan(each.value) for each in report.metrics.values())
     assert "target_HYP" not in result.predictions
     assert "p_HYP" in result.predictions
+    evaluate(run_path, corpus=other, out=tmp_path / "again", resamples=10)
+    with pytest.raises(EcgprismError, match="out: was tested on data without labels of all of its classes"):
+        compare([tmp_path / "out", tmp_path / "again"])
     # exclusive classes: a record labelled otherwise is no V, so that accuracy stands
     other = labelled(tmp_path / "two", ["N", "S"] * 6, kind="multiclass")
     found = evaluate(beats_run, corpus=other, out=tmp_path / "out2", resamples=20).report

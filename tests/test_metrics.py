@@ -18,7 +18,7 @@ from ecgprism.errors import EcgprismError
 from ecgprism.interface.answers import Answers, decide
 from ecgprism.metrics import calibration, intervals
 from ecgprism.metrics import scores as metrics
-from ecgprism.metrics.paired import essentials, minus, paired, primary
+from ecgprism.metrics.contrasts import essentials, minus, primary, tabulate
 
 TOLERANCE = {"rtol": 0, "atol": 1e-9}
 
@@ -392,7 +392,7 @@ def test_paired_scores_are_those_of_each_model_and_their_difference():
     models = {name: answers_of(target, rng.random((90, 3)) + noise * target, ("x", "y", "z")) for name, noise in
               (("a", 0.4), ("b", 0.2), ("c", 0.0))}  # fmt: skip
     contrasts = {("a", "b"): minus("a", "b"), ("mean", "c"): {"a": 0.5, "b": 0.5, "c": -1.0}}
-    found = paired(models, contrasts, "macro_auroc", resamples=100, seed=3)
+    found = tabulate(models, contrasts, "macro_auroc", resamples=100, seed=3)
     for key in ("macro_auroc", "macro_f1", "accuracy"):
         a, b, c = (found.models[name].metrics[key].value for name in "abc")
         assert found.contrasts["a", "b"].metrics[key].value == pytest.approx(a - b, abs=1e-12)
@@ -457,6 +457,23 @@ def test_the_bootstrap_of_scores_covers_the_truth_as_often_as_it_says(quantity):
         truth = norm.cdf(1 / math.sqrt(2)) if quantity == "auroc" else 0.0
         covered += interval.low <= truth <= interval.high
     assert 0.93 <= covered / trials <= 0.97
+
+
+def test_a_single_patient_has_values_and_no_interval():
+    """MIT-BIH record 208 alone: AUROC .321 was given as .321 to .321, for every resample is the same patient."""
+    target, score, _ = make()
+
+    def statistic(w):
+        return {"auroc": metrics.auroc(target, score, w), "ece": metrics.ece(target, score, w, kind="multilabel")}
+
+    one = intervals.bootstrap(statistic, np.full(120, 7), 50)
+    np.testing.assert_array_equal(one["auroc"].value, metrics.auroc(target, score))
+    assert np.isnan(one["auroc"].low).all()
+    assert np.isnan(one["auroc"].p).all()
+    assert one["auroc"].shaky.all()
+    assert math.isnan(one["ece"].high)
+    two = intervals.bootstrap(statistic, np.arange(120) % 2, 50)
+    assert (two["auroc"].low < two["auroc"].high).all()
 
 
 def test_macro_interval_uses_only_resamples_with_every_class():

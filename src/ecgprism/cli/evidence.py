@@ -16,7 +16,7 @@ from ecgprism.cli.terminal import app, err_console, needed, out_console, progres
 
 if TYPE_CHECKING:
     from ecgprism.evidence.ablation import AblationProgress
-    from ecgprism.evidence.reports import ComparisonReport, LedgerReport, ModelReport, RightInOne, StressReport
+    from ecgprism.evidence.reports import ComparisonReport, Discordance, LedgerReport, ModelReport, StressReport
     from ecgprism.metrics.intervals import Difference, Estimate
 
 SHOWN = 25  # conditions of a stress test on the terminal
@@ -238,7 +238,7 @@ def _table(*columns: str) -> Table:
     return Table(*map(escape, columns), box=None, pad_edge=False)
 
 
-def _p(test: Difference | RightInOne) -> str:
+def _p(test: Difference | Discordance) -> str:
     """Return the p value, corrected where there are several."""
     p = test.p if test.p_holm is None else test.p_holm
     return "p undefined" if math.isnan(p) else "p<0.001" if p < 0.001 else f"p={p:.3f}"

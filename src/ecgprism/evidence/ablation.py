@@ -28,7 +28,7 @@ from ecgprism.evidence.ensembles import Ensemble, ensemble
 from ecgprism.evidence.run import TEST, answers_on, as_table
 from ecgprism.files import atomic
 from ecgprism.interface.scoring import score
-from ecgprism.metrics.paired import CINC2017, essentials, primary
+from ecgprism.metrics.contrasts import CINC2017, essentials, primary
 from ecgprism.model.engine import TorchEngine
 from ecgprism.model.prism import PrismModel, parameters
 from ecgprism.registry import find, load_plugin, options

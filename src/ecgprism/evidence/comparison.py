@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 
 from ecgprism.errors import EcgprismError, nearest
-from ecgprism.evidence.reports import ComparisonReport, Entrant, Judging, PairReport, RightInOne
+from ecgprism.evidence.reports import ComparisonReport, Discordance, PairReport, RunReport, Terms
 from ecgprism.evidence.run import TEST, Run
 from ecgprism.interface.answers import Answers
 from ecgprism.interface.storage import MODEL
+from ecgprism.metrics.contrasts import Pair, ScoreTable, minus, tabulate
 from ecgprism.metrics.intervals import Difference
-from ecgprism.metrics.paired import Pair, Paired, minus, paired
 from ecgprism.metrics.significance import delong_difference, holm, mcnemar
 from ecgprism.training.folder import METRICS, PREDICTIONS
 
-P = TypeVar("P", Difference, RightInOne)  # what has a p value
+P = TypeVar("P", Difference, Discordance)  # what has a p value
 RULES = {
     "difference": "first minus second; 95% percentile bootstrap over patients, the same resamples for both",
     "p": "two-sided, by the share of resamples beyond zero",
@@ -30,33 +30,36 @@ RULES = {
 }
 
 
-def judging(run: str | Path) -> Judging:
+def terms_of(run: str | Path) -> Terms:
     """Return how a run was judged: by the report of its evaluation, in an ablation by the model.
 
     Raises EcgprismError when it was not evaluated.
     """
     run = Path(run)
     if _predictions(run).name == PREDICTIONS and (run / METRICS).is_file():
-        return Judging.read(run / METRICS)
+        return Terms.read(run / METRICS)
     opened = Run.open(run)
     card = opened.card
-    return Judging(kind=card.kind, classes=card.classes, metric=opened.metric, thresholds=card.thresholds)
+    return Terms(kind=card.kind, classes=card.classes, metric=opened.metric, thresholds=card.thresholds)
 
 
 def answers_of(run: str | Path, classes: Sequence[str] | None = None) -> Answers:
     """Return the answers of an evaluated run, its classes in the order given, ordered by item. Raises EcgprismError."""
-    run, how = Path(run), judging(run)
+    run, terms = Path(run), terms_of(run)
     table = pd.read_parquet(_predictions(run))
     if "cluster" not in table:
         raise EcgprismError(f"{run}: was evaluated by an older ecgprism; run `ecgprism evaluate {run}` again")
-    wanted = tuple(classes or how.classes)
+    wanted = tuple(classes or terms.classes)
     for name in wanted:
-        if name not in how.classes:
-            raise EcgprismError(f"{run}: has no class {name!r}{nearest(name, how.classes)}")
-    if len(how.classes) != len(wanted):
-        raise EcgprismError(f"{run}: has classes {', '.join(how.classes)}, the others {', '.join(wanted)}")
-    chosen = None if how.thresholds is None else [how.thresholds[how.classes.index(name)] for name in wanted]
-    return Answers.from_table(table, how.kind, wanted, chosen).sorted()
+        if name not in terms.classes:
+            raise EcgprismError(f"{run}: has no class {name!r}{nearest(name, terms.classes)}")
+    if len(terms.classes) != len(wanted):
+        raise EcgprismError(f"{run}: has classes {', '.join(terms.classes)}, the others {', '.join(wanted)}")
+    chosen = None if terms.thresholds is None else [terms.thresholds[terms.classes.index(name)] for name in wanted]
+    answers = Answers.from_table(table, terms.kind, wanted, chosen).sorted()
+    if answers.target is None:
+        raise EcgprismError(f"{run}: was tested on data without labels of all of its classes; it cannot be compared")
+    return answers
 
 
 def _predictions(run: Path) -> Path:
@@ -78,23 +81,23 @@ def compare(runs: Sequence[str | Path], *, resamples: int = 1000, seed: int = 0)
         raise EcgprismError("compare needs two runs or more")
     if len({Path(name).resolve() for name in names}) < len(names):
         raise EcgprismError("a run is named twice; a model does not differ from itself")
-    how, first = judging(names[0]), answers_of(names[0])
+    terms, first = terms_of(names[0]), answers_of(names[0])
     answers = {names[0]: first, **{name: answers_of(name, first.classes) for name in names[1:]}}
     for name in names[1:]:
         _same_items(names[0], first, name, answers[name])
-    found = paired(answers, {pair: minus(*pair) for pair in combinations(names, 2)}, how.metric, resamples, seed)
+    found = tabulate(answers, {pair: minus(*pair) for pair in combinations(names, 2)}, terms.metric, resamples, seed)
     patients = len(np.unique(first.patients))
     return ComparisonReport(
-        kind=how.kind, classes=first.classes, metric=how.metric, items=len(first), patients=patients,
+        kind=terms.kind, classes=first.classes, metric=terms.metric, items=len(first), patients=patients,
         repeated_patients=patients < len(first),
         positives=dict(zip(first.classes, first.truth.sum(axis=0).tolist(), strict=True)),
         resamples=resamples, rules=RULES,
-        runs=[Entrant(run=name, metrics=found.models[name].metrics) for name in names],
+        runs=[RunReport(run=name, metrics=found.models[name].metrics) for name in names],
         pairs=_corrected([_pair(pair, answers, found, patients < len(first)) for pair in found.contrasts]),
     )  # fmt: skip
 
 
-def _pair(pair: Pair, answers: dict[str, Answers], found: Paired, repeated: bool) -> PairReport:
+def _pair(pair: Pair, answers: dict[str, Answers], found: ScoreTable, repeated: bool) -> PairReport:
     """Return one pair of runs; `repeated`: patients have several items, so that tests must know of them."""
     a, b = (answers[name] for name in pair)
     target, scores = a.truth, found.contrasts[pair]
@@ -109,7 +112,7 @@ def _pair(pair: Pair, answers: dict[str, Answers], found: Paired, repeated: bool
     return PairReport(
         first=pair[0], second=pair[1], metrics=scores.metrics,
         per_class={label: {"delong": area, **scores.per_class[label]} for label, area in areas.items()},
-        accuracy=RightInOne(
+        accuracy=Discordance(
             only_first=only_a, only_second=only_b, p=p, test="clustered bootstrap" if repeated else "McNemar"
         ),
     )  # fmt: skip

@@ -15,14 +15,15 @@ from ecgprism.corpus.store import Corpus, Examples
 from ecgprism.errors import EcgprismError
 from ecgprism.evidence.reports import EvaluationReport
 from ecgprism.evidence.run import Run, answers_on, as_table
+from ecgprism.evidence.verdicts import LEAST_PATIENTS
 from ecgprism.files import atomic
 from ecgprism.interface.answers import TARGET, Answers
 from ecgprism.interface.card import Aggregate, Card, is_multiclass
 from ecgprism.interface.scoring import Engine, score
 from ecgprism.metrics import calibration, intervals
 from ecgprism.metrics import scores as metrics
+from ecgprism.metrics.contrasts import Scores, essentials
 from ecgprism.metrics.intervals import Estimate
-from ecgprism.metrics.paired import Scores, essentials
 from ecgprism.metrics.scores import Floats
 from ecgprism.prediction.engines import engine_for
 from ecgprism.training.folder import METRICS, PREDICTIONS
@@ -39,7 +40,8 @@ RULES = {
     "resampling adds noise to the bins, so its interval leans upwards and may lie above the value",
     "brier": "multiclass: summed over classes; multilabel: mean over classes",
     "interval": "95% percentile bootstrap over patients; a resample in which the quantity is undefined is skipped and "
-    "counted (`defined`); a macro value needs every class; `shaky`: over 5% of the resamples are undefined",
+    "counted (`defined`); a macro value needs every class; `shaky`: over 5% of the resamples are undefined; a single "
+    "patient has none",
     "cinc2017_f1": "mean F1 of N, A and O (the challenge's score), for a task `rhythm` of these classes",
 }
 
@@ -268,7 +270,7 @@ def _confusion(answers: Answers) -> list[list[int]] | None:
 
 def _notes(run: Run, corpus: Corpus, chosen: Selection, split: str, own: bool) -> list[str]:
     """Return what the reader of the numbers should know."""
-    notes = []
+    notes = [f"judged on task {chosen.task}"] if chosen.task != run.card.task_name else []
     missing = [lead for lead in run.card.leads if lead not in corpus.leads]
     if missing:
         notes.append(f"leads not in this corpus, masked: {', '.join(missing)}")
@@ -287,6 +289,11 @@ def _notes(run: Run, corpus: Corpus, chosen: Selection, split: str, own: bool) -
         "counted as missing"
         for column, values in unknown.items()
     ]
+    patients = len(np.unique(chosen.examples.cluster))
+    if patients < LEAST_PATIENTS:
+        notes.append(
+            f"{patients} patients, fewer than {LEAST_PATIENTS}: intervals over so few cover less than they say"
+        )
     if own and split != "test":
         notes.append(f"split {split} of the run's own corpus holds records that training or selection has seen")
     return notes if own else [*notes, *_seen_in_training(run, corpus)]

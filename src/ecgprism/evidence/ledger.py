@@ -27,7 +27,7 @@ from ecgprism.evidence.reports import Costs, LedgerReport, ModelReport, Support,
 from ecgprism.evidence.verdicts import RULE
 from ecgprism.files import LOCK, atomic, locked
 from ecgprism.interface.answers import Answers
-from ecgprism.metrics.paired import AUROC, Contrast, Pair, Paired, minus, paired
+from ecgprism.metrics.contrasts import AUROC, Contrast, Pair, ScoreTable, minus, tabulate
 
 LEDGER, PLAN = "ledger.json", "ablation.yaml"
 FUSED, BEST, CONTROL, AVERAGE = "fused", "best single", "control", "average of singles"
@@ -129,7 +129,7 @@ def account(ablation: Ablation, best: Mapping[int, str], resamples: int = 1000, 
         answers[HIDDEN.format(view)] = coalitions[tuple(w for w in range(len(ablation.full)) if w != v)]
     subsets = {COALITION.format(_named(ablation, subset)): subset for subset in coalitions}
     together = answers | {name: coalitions[subset] for name, subset in subsets.items()}
-    found = paired(together, _contrasts(ablation, subsets), ablation.metric, resamples)
+    found = tabulate(together, _contrasts(ablation, subsets), ablation.metric, resamples)
     fused, config = answers[FUSED], ablation.config
     support = Support.count(fused)
     shapley = {view: found.contrasts[SHAPLEY, view].metrics for view in ablation.full}
@@ -160,7 +160,7 @@ def account(ablation: Ablation, best: Mapping[int, str], resamples: int = 1000, 
     )  # fmt: skip
 
 
-def _worth(metric: str, view: str, found: Paired, support: Support) -> Worth:
+def _worth(metric: str, view: str, found: ScoreTable, support: Support) -> Worth:
     """Return what one view is worth."""
     lost = found.contrasts[FUSED, WITHOUT.format(view)].metrics[metric]
     return Worth(

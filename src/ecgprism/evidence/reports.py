@@ -12,8 +12,8 @@ from ecgprism.errors import EcgprismError
 from ecgprism.files import atomic
 from ecgprism.interface.answers import Answers
 from ecgprism.interface.card import Aggregate, Kind
+from ecgprism.metrics.contrasts import Scores
 from ecgprism.metrics.intervals import Difference, Estimate, Number
-from ecgprism.metrics.paired import Scores
 from ecgprism.registry import first_problem
 
 
@@ -45,8 +45,8 @@ class Report(BaseModel):
             ) from None
 
 
-class Judging(Report):
-    """What was judged, and how: the classes, the thresholds of the decisions (multi-label), the metric that counts."""
+class Terms(Report):
+    """On what terms models are judged: classes, thresholds of the decisions (multi-label), the metric that counts."""
 
     kind: Kind
     classes: tuple[str, ...]
@@ -80,7 +80,7 @@ class Support(BaseModel):
         return f"{self.items} items of {self.patients} patients ({self.fewest} of them with {self.of}, the fewest)"
 
 
-class EvaluationReport(Judging):
+class EvaluationReport(Terms):
     """metrics.json: a run on a test split, or on another corpus."""
 
     run: str
@@ -107,14 +107,14 @@ class EvaluationReport(Judging):
     confusion: list[list[int]] | None = None
 
 
-class Entrant(BaseModel):
-    """One of the runs that are compared."""
+class RunReport(BaseModel):
+    """One of the runs that are compared: its scores."""
 
     run: str
     metrics: dict[str, Estimate]
 
 
-class RightInOne(BaseModel):
+class Discordance(BaseModel):
     """How many items only the first, and only the second of two runs has right, and the test of that."""
 
     only_first: int
@@ -131,10 +131,10 @@ class PairReport(BaseModel):
     second: str
     metrics: dict[str, Difference]
     per_class: dict[str, dict[str, Difference]]
-    accuracy: RightInOne
+    accuracy: Discordance
 
 
-class ComparisonReport(Judging):
+class ComparisonReport(Terms):
     """What `ecgprism compare` finds: every run, every pair of them."""
 
     items: int
@@ -143,7 +143,7 @@ class ComparisonReport(Judging):
     positives: dict[str, int]
     resamples: int
     rules: dict[str, str]
-    runs: list[Entrant]
+    runs: list[RunReport]
     pairs: list[PairReport]
 
 
@@ -169,7 +169,7 @@ class Worth(BaseModel):
     sentence: str
 
 
-class LedgerReport(Judging):
+class LedgerReport(Terms):
     """ledger.json: what every view of a model is worth. `differences` are named `first - second`."""
 
     corpus: str
@@ -217,7 +217,7 @@ class ConditionReport(BaseModel):
         return f"{self.family}: {self.name}" + (f" {self.level:g} dB" if self.family in ("noise", "mains") else "")
 
 
-class StressReport(Judging):
+class StressReport(Terms):
     """stress.json: a run under every disturbance, the worst first."""
 
     run: str

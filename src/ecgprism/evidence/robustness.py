@@ -25,8 +25,8 @@ from ecgprism.interface.answers import Answers
 from ecgprism.interface.inputs import SignalAssembler
 from ecgprism.interface.scoring import FUSED, score
 from ecgprism.metrics import intervals
+from ecgprism.metrics.contrasts import essentials
 from ecgprism.metrics.intervals import Difference
-from ecgprism.metrics.paired import essentials
 from ecgprism.metrics.scores import Floats
 from ecgprism.model.engine import TorchEngine
 from ecgprism.model.prism import PrismModel

@@ -17,7 +17,7 @@ from ecgprism.errors import EcgprismError
 from ecgprism.interface.answers import Answers, decide, threshold_columns
 from ecgprism.interface.card import Card
 from ecgprism.interface.storage import read_card
-from ecgprism.metrics.paired import primary
+from ecgprism.metrics.contrasts import primary
 from ecgprism.model.prism import PrismModel
 from ecgprism.training.folder import CONFIG
 

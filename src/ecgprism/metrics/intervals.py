@@ -133,9 +133,12 @@ def resampled(
 ) -> dict[Name, tuple[Floats, Floats]]:
     """Return by name the value, () or (K,), and what every resample gives, (R,) or (R, K).
 
-    Equal clusters and seed give equal resamples: differences between two calls are paired.
+    Equal clusters and seed give equal resamples: differences between two calls are paired. Of a single cluster every
+    resample would be the same: what it gives is NaN, for an interval without width would be no interval.
     """
     point = statistic(None)
+    if len(np.unique(clusters)) == 1:
+        return {name: (np.asarray(v), np.full((resamples, *np.shape(v)), np.nan)) for name, v in point.items()}
     blocks = [statistic(weights) for weights in cluster_weights(clusters, resamples, seed)]
     return {name: (np.asarray(value), np.concatenate([b[name] for b in blocks])) for name, value in point.items()}
 

@@ -34,7 +34,7 @@ class Scores(BaseModel, Generic[E]):
 
 
 @dataclass(frozen=True)
-class Paired:
+class ScoreTable:
     """Scores of models by name, and of contrasts by the two names in them."""
 
     models: Mapping[str, Scores[Estimate]]
@@ -62,9 +62,9 @@ def essentials(answers: Answers, metric: str, weights: Floats | None = None) -> 
     return out | per_class
 
 
-def paired(
+def tabulate(
     models: Mapping[str, Answers], contrasts: Mapping[Pair, Contrast], metric: str, resamples: int = 1000, seed: int = 0
-) -> Paired:
+) -> ScoreTable:
     """Score models on the same items, in the same order, and contrasts of their scores, resampled by patient."""
     first = next(iter(models.values()))
 
@@ -80,7 +80,7 @@ def paired(
         return found
 
     found = bootstrap(statistic, first.patients, resamples, seed)
-    return Paired(
+    return ScoreTable(
         {name: _scores(found, name, first.classes, Interval.estimate) for name in models},
         {row: _scores(found, row, first.classes, Interval.difference) for row in contrasts},
     )
