@@ -170,7 +170,8 @@ def _tell_classes(meta: CorpusMeta) -> None:
     from ecgprism.corpus.splits import SPLITS
 
     for task, classes in meta.classes.items():
-        table = Table(box=None, pad_edge=False, title=escape(f"task {task} ({meta.tasks[task].kind}), items"))
+        out_console.print(escape(f"task {task} ({meta.tasks[task].kind}), items by class:"))
+        table = Table(box=None, pad_edge=False)
         for title in ("class", *SPLITS):
             table.add_column(title, justify="left" if title == "class" else "right", overflow="fold")
         for name, counts in classes.items():

@@ -70,8 +70,8 @@ class CorpusMeta(BaseModel):
         if set(self.leads) - set(LEADS) or len(set(self.leads)) < len(self.leads):
             raise ValueError(f"leads {', '.join(self.leads)}")
         for name, task in self.tasks.items():
-            if not task.classes or len(set(task.classes)) < len(task.classes):
-                raise ValueError(f"task {name}: no classes, or one twice")
+            if len(set(task.classes)) < len(task.classes):
+                raise ValueError(f"task {name}: a class stands twice")
         if set(self.sha256) != set(TABLES):
             raise ValueError(f"sha256 of {', '.join(self.sha256)}")
         return self

@@ -33,8 +33,8 @@ MOST = {"age": MAX_AGE_YEARS, "height": 260, "weight": 400}
 FEMALE = frozenset(("f", "fem", "female", "w", "woman", "weiblich", "femme", "mujer"))
 MALE = frozenset(("m", "male", "man", "masc", "männlich", "homme", "hombre"))
 MOST_CHARACTERS = 64  # of a cell that is read as a number
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.]\d*)?|[.]\d+|\d+,\d{1,2})(?:[eE][+-]?\d{1,3})?")
-_AGE = re.compile(r"(\d{1,4}(?:[.,]\d{0,6})?)\s*(\D{0,12})")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.]\d*)?|[.]\d+|\d+,\d{1,2})(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_AGE = re.compile(r"(\d{1,4}(?:[.,]\d{0,6})?)\s*(\D{0,12})", re.ASCII)
 #: how many years one of the unit is
 _YEARS = {
     **dict.fromkeys(("", "y", "yr", "yrs", "year", "years", "y/o", "yo", "jahr", "jahre", "a", "ans"), 1.0),

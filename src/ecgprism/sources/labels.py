@@ -78,7 +78,7 @@ def _labels_of(at: str, text: str, classes: Sequence[str], notes: list[str]) -> 
     if text.lower() in _NO_LABEL:
         notes.append(f"labels {text!r} taken as no label")
         return ()
-    if text[:1] + text[-1:] in ("[]", "()", "{}"):
+    if text[:1] in ("[", "{") or text[:1] + text[-1:] == "()":
         return _listed(at, text)
     labels = tuple(dict.fromkeys(split(text)))
     for label in labels:
