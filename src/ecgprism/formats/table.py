@@ -188,8 +188,9 @@ def _written(path: Path, head: list[tuple[int, str]], delimiter: str | None, dec
 
 def _decimal_comma(text: str) -> bool:
     """Whether two whole numbers a line are one with a decimal comma: no whole number begins `00` or is `-0`."""
-    numbers = re.compile(r"^-0,|,0\d", re.MULTILINE)
-    return "." not in text and bool(numbers.search(text))
+    if "." in text:
+        return False
+    return text.startswith("-0,") or "\n-0," in text or re.search(r",0\d", text) is not None
 
 
 def _is_row(cells: Sequence[str], decimal: str) -> bool:
