@@ -525,6 +525,11 @@ def table(name: str) -> str:
                 "'hh:mm:ss.mmm','mV','mV'",
                 *(f"'0:00.{4 * n:03}',{row}" for n, row in enumerate(plain)),
             ],
+            "physiobank date": [
+                "'Elapsed time','I','V1'",
+                "'hh:mm:ss.mmm','mV','mV'",
+                *(f"'[09:00:00.{4 * n:03} 01/02/1990]',{row}" for n, row in enumerate(plain)),
+            ],
             "quoted commas": ['"I","V1"', *('"' + row.replace(";", '","') + '"' for row in commas)],
             "comments": ["# made", "I,V1", *plain[:20], "# a pause for coffee", *plain[20:]],
             "blank end": ["I,V1", *plain, "", "", ""],
@@ -538,8 +543,8 @@ def table(name: str) -> str:
 @pytest.mark.parametrize(
     "name",
     ["names", "ends in a delimiter", "names end so too", "row names of R", "row names without quotes", "semicolons",
-     "semicolons and time", "tabs and commas", "physiobank", "physiobank clock", "quoted commas", "comments",
-     "blank end", "index", "seconds", "clock"],
+     "semicolons and time", "tabs and commas", "physiobank", "physiobank clock", "physiobank date", "quoted commas",
+     "comments", "blank end", "index", "seconds", "clock"],
 )  # fmt: skip
 def test_tables_as_programs_write_them_are_right(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / "a.csv", table(name))

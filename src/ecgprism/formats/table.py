@@ -30,7 +30,10 @@ _SECONDS = {
 }  # fmt: skip
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _MISSING = ("", "nan", "na", "n/a", "null", "none")
-_CLOCK = re.compile(r"(?:\d{4}-\d\d-\d\d[T ])?(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{0,12})?)(?:Z|[+-]\d\d:?\d\d)?")
+_CLOCK = re.compile(
+    r"(?:\d{4}-\d\d-\d\d[T ])?(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{0,12})?)"
+    r"(?:Z|[+-]\d\d:?\d\d|\s\d\d/\d\d/\d{4})?"
+)
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
