@@ -97,7 +97,7 @@ def check_regular(path: Path) -> int:
     """
     try:
         state = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name with NUL in it is none
         raise ReadError(f"{path}: no such file") from None
     if not stat.S_ISREG(state.st_mode):
         raise ReadError(f"{path}: {'a folder' if stat.S_ISDIR(state.st_mode) else 'a pipe, socket or device'}, no file")

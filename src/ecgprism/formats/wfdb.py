@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgprism.ecg.recording import Recording, check_rate
+from ecgprism.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ, Recording, check_rate
 from ecgprism.ecg.units import millivolts
 from ecgprism.errors import ReadError, one_line
 from ecgprism.formats.contract import (
@@ -44,7 +44,11 @@ _PACKED = 100  # compressed samples of a byte, at most
 _UNCALIBRATED = "uncalibrated (gain 0 or missing): its unit is unknown. Declare its step, as in --unit 5uV"
 _GAIN = re.compile(r"^(?P<gain>[-+.\deE]+)(\((?P<baseline>[-+]?\d+)\))?(/(?P<unit>\S+))?$")
 _FORMAT = re.compile(r"^(?P<format>\d+)(x(?P<per_frame>\d+))?(:(?P<skew>\d+))?(\+(?P<offset>\d+))?$")
-_PATIENT = re.compile(r"(?:^|<)(age|sex|gender)>?\s?[:=]\s*([^<]*)", re.IGNORECASE)
+_PATIENT = re.compile(
+    r"(?:^|[<\s,;])(age|sex|gender)>?\s?[:=]\s*([^<\s,;]{1,20}(?:\s(?:years?|yrs?|months?|weeks?|days?)\b)?)",
+    re.IGNORECASE,
+)
+_PATIENT_BEGINS = re.compile(r"<?(?:age|sex|gender)\b", re.IGNORECASE)
 
 Part = tuple[int, int]  # first frame, and the one behind the last
 
@@ -215,8 +219,15 @@ def _signal(row: Sequence[str]) -> Signal:
 def extent(path: Path, declared: Declared) -> float | None:
     """Return the duration (s) of a record, None where only reading it tells."""
     header = read_header(header_path(path), declared.rate_hz)
-    rate_hz = declared.rate_hz or header.rate_hz
-    return header.samples / rate_hz if header.samples and not declared.accept_damaged else None
+    return header.samples / _frames_hz(header, declared) if header.samples and not declared.accept_damaged else None
+
+
+def _frames_hz(header: Header, declared: Declared) -> float:
+    """Return frames per second: the header's, or what follows from the declared rate where that is none."""
+    most = max((channel.per_frame for channel in header.channels), default=1)
+    if declared.rate_hz is None or MIN_RATE_HZ <= header.rate_hz * most <= MAX_RATE_HZ:
+        return header.rate_hz
+    return declared.rate_hz / most
 
 
 def read(path: Path, declared: Declared | None = None, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
@@ -229,11 +240,11 @@ def read(path: Path, declared: Declared | None = None, start_s: float = 0.0, sto
     declared = declared or Declared()
     at = header_path(path)
     header = read_header(at, declared.rate_hz)
-    rate_hz = declared.rate_hz or header.rate_hz
+    header = replace(header, rate_hz=_frames_hz(header, declared))
     part = None
     if start_s > 0 or stop_s is not None:
-        last = header.samples if stop_s is None else round(stop_s * rate_hz)
-        part = (round(start_s * rate_hz), min(last or MAX_SAMPLES, header.samples or MAX_SAMPLES))
+        last = header.samples if stop_s is None else round(stop_s * header.rate_hz)
+        part = (round(start_s * header.rate_hz), min(last or MAX_SAMPLES, header.samples or MAX_SAMPLES))
     damage: list[str] = []
     said = _damage(damage) if declared.accept_damaged else _refused
     if header.segments:
@@ -413,7 +424,11 @@ def _joined(
         low, high = max(first - begin, 0), min(last - begin, frames)
         if name != "~" and low < high:
             segment = headers[name]
-            if segment.segments or segment.rate_hz != header.rate_hz or segment.samples not in (None, frames):
+            if (
+                segment.segments
+                or _frames_hz(segment, declared) != header.rate_hz
+                or segment.samples not in (None, frames)
+            ):
                 problem = f"{segment.samples} samples at {segment.rate_hz:g} Hz, {len(segment.segments)} segments"
                 raise ReadError(f"{at}: its segment {name} has {problem}; expected {frames} at {header.rate_hz:g} Hz")
             whole = (low, high) == (0, frames)
@@ -468,6 +483,6 @@ def patient(comments: Sequence[str]) -> dict[str, float | str]:
     """Return age (years) and sex from comments such as `Age: 74`, `<sex>: F` and `Gender: Male`, where given."""
     found: dict[str, str] = {}
     for comment in comments[:MAX_COMMENTS]:
-        for key, value in _PATIENT.findall(comment[:500]):
+        for key, value in _PATIENT.findall(comment[:500]) if _PATIENT_BEGINS.match(comment) else ():
             found.setdefault({"gender": "sex"}.get(key.lower(), key.lower()), value.strip())
     return demographics(found.get("age"), found.get("sex"))
