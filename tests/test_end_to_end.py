@@ -105,7 +105,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
     probabilities = table[[f"p_{name}" for name in ("NORM", "MI", "STTC", "CD", "HYP")]]
     assert ((probabilities >= 0) & (probabilities <= 1)).all(axis=None)
     done = ecgprism("predict", tmp_path / "runs/a", header)
-    assert "leads not in the file, masked: V4, V5, V6" in done.stderr
+    assert "leads missing: V4, V5, V6" in done.stderr
     assert done.stdout.startswith("record_id,path,p_NORM")
 
     passes("embed", "runs/a", "files", "--out", "embeddings.parquet", cwd=tmp_path)

@@ -427,6 +427,7 @@ def test_segments_with_pauses_and_changing_signals_are_put_together(tmp_path: Pa
     [
         (["Age: 300", "Sex: F"], {"sex": "female"}), (["Age: 63Y", "Gender: Male"], {"age": 63.0, "sex": "male"}),
         (["<age>: 65 <sex>: F <diagnoses>: none"], {"age": 65.0, "sex": "female"}), (["Age: 6 months"], {"age": 0.5}),
+        (["Age: 74 Sex: M"], {"age": 74.0, "sex": "male"}), (["Dx: old age: 5"], {}),
         (["Age: 130"], {"age": 130.0}), (["Age: -3", "Sex: 1"], {}), (["Age: 63 years"], {"age": 63.0}),
     ],
 )  # fmt: skip
@@ -437,6 +438,21 @@ def test_patients_of_wfdb_headers(tmp_path: Path, comments: list[str], metadata:
 @given(st.one_of(st.floats(), st.integers(), st.text(max_size=50), st.none()))
 def test_an_age_is_possible_or_missing(age: object) -> None:
     assert 0 <= float(demographics(age=age).get("age", 0)) <= 130
+
+
+def test_a_rate_that_is_declared_again_changes_no_window(tmp_path: Path) -> None:
+    values = digital(2, 400)
+    data = values.reshape(100, 4, 2).transpose(0, 2, 1).astype("<i2").tobytes()
+    lines = "".join(f"a.dat 16x4 200/mV 16 0 0 0 0 {lead}\n" for lead in ("II", "V5"))
+    path = write_raw(tmp_path, "a 2 62.5 100\n" + lines, data)
+    for said in ({}, {"rate_hz": 250}):
+        opened = ep.open_recording(path, **said)  # type: ignore[arg-type]
+        assert (opened.rate_hz, opened.duration_s) == (250, 1.6)
+        np.testing.assert_allclose(opened.read(0.4, 0.8).signal, values[100:200].T / 200, rtol=1e-6)
+    path = write_raw(tmp_path, "a 2 0 100\n" + lines, data)
+    opened = ep.open_recording(path, rate_hz=250)
+    assert (opened.rate_hz, opened.duration_s) == (250, 1.6)
+    np.testing.assert_allclose(ep.read(path, rate_hz=250).signal, values.T / 200, rtol=1e-6)
 
 
 # Tables
@@ -482,6 +498,22 @@ def test_an_apple_watch_export_of_any_language_is_whole(
     assert read.details["statements"] == "Sinus Rhythm"
 
 
+def test_an_apple_watch_export_that_went_through_a_spreadsheet_is_whole(tmp_path: Path) -> None:
+    for sep, quote in ((";", ""), (",", '"'), (";", '"')):
+        lines = [
+            f"Name{sep}",
+            f"Messrate{sep}{quote}511,5 Hertz{quote}",
+            sep,
+            f"Ableitung{sep}Ableitung I",
+            f"Einheit{sep}µV",
+            "",
+        ]
+        lines += [f"{quote}{value}{quote}{sep if sep == ';' else ''}" for value in ("4,108", "-7,5", "12")]
+        read = ep.read(written(tmp_path / "a.csv", "\n".join(lines) + "\n"))
+        assert read.rate_hz == 511.5
+        np.testing.assert_allclose(read.signal[0], [4.108e-3, -7.5e-3, 12e-3], atol=1e-7)
+
+
 @pytest.mark.parametrize("bad", ["abc", "1,2,3", "Unit,µV", "1.2.3", "-"])
 def test_a_line_that_is_no_number_is_an_error_with_its_line(tmp_path: Path, bad: str) -> None:
     text = "Sample Rate,512 hertz\n\nLead,Lead I\nUnit,µV\n\n" + "1\n2\n" + bad + "\n3\n"
@@ -525,6 +557,11 @@ def table(name: str) -> str:
                 "'hh:mm:ss.mmm','mV','mV'",
                 *(f"'0:00.{4 * n:03}',{row}" for n, row in enumerate(plain)),
             ],
+            "physiobank date": [
+                "'Elapsed time','I','V1'",
+                "'hh:mm:ss.mmm','mV','mV'",
+                *(f"'[09:00:00.{4 * n:03} 01/02/1990]',{row}" for n, row in enumerate(plain)),
+            ],
             "quoted commas": ['"I","V1"', *('"' + row.replace(";", '","') + '"' for row in commas)],
             "comments": ["# made", "I,V1", *plain[:20], "# a pause for coffee", *plain[20:]],
             "blank end": ["I,V1", *plain, "", "", ""],
@@ -538,8 +575,8 @@ def table(name: str) -> str:
 @pytest.mark.parametrize(
     "name",
     ["names", "ends in a delimiter", "names end so too", "row names of R", "row names without quotes", "semicolons",
-     "semicolons and time", "tabs and commas", "physiobank", "physiobank clock", "quoted commas", "comments",
-     "blank end", "index", "seconds", "clock"],
+     "semicolons and time", "tabs and commas", "physiobank", "physiobank clock", "physiobank date", "quoted commas",
+     "comments", "blank end", "index", "seconds", "clock"],
 )  # fmt: skip
 def test_tables_as_programs_write_them_are_right(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / "a.csv", table(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 #: the twelve standard leads in their standard order, then the further leads that this package knows
 STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -31,6 +32,11 @@ def canonical_lead(name: str, aliases: Mapping[str, str] | None = None) -> str |
     spelling = name.strip(" \t\r\n\x00\xa0")
     if aliases and spelling in aliases:
         return aliases[spelling]
+    return _known(spelling)
+
+
+@lru_cache(maxsize=1024)
+def _known(spelling: str) -> str | None:
     lowered = spelling.lower()
     rest = _PREFIX.sub("", lowered)
     for reference in ("-ref", "_ref", " ref"):

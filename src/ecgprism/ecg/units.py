@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 
 # µ and μ are two characters, âµ and î¼ the same in UTF-8 that was read as Latin-1; mc is HealthKit's
 _PREFIXES = {
@@ -17,8 +18,11 @@ LONGEST_UNIT = 100
 
 def millivolts(unit: str) -> float | None:
     """Return how many millivolts one `unit` is (`mV`, `microvolt`; `5uV`: steps of so much), or None if it is none."""
-    if len(unit) > LONGEST_UNIT:
-        return None
+    return _millivolts(unit) if len(unit) <= LONGEST_UNIT else None
+
+
+@lru_cache(maxsize=256)
+def _millivolts(unit: str) -> float | None:
     step = re.fullmatch(r"([\d.]*)\s*(\S*)", unit.strip(" \t\r\n\x00"))
     factor = MILLIVOLTS_PER_UNIT.get(step[2].lower()) if step else None
     if factor is None or not step or not step[1]:

@@ -13,8 +13,8 @@ from ecgprism.evidence.evaluation import measure
 from ecgprism.evidence.reports import Report
 from ecgprism.interface.answers import Answers, decide
 from ecgprism.interface.card import Kind
+from ecgprism.metrics.contrasts import primary
 from ecgprism.metrics.intervals import Estimate
-from ecgprism.metrics.paired import primary
 
 
 class Scorecard(Report):

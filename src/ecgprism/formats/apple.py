@@ -23,7 +23,7 @@ _RATE = re.compile(
     r"(\d{1,6}(?:[.,]\d{1,12})?)\s*(?:hertz|hercios?|herz|hz|赫兹|赫茲|ヘルツ|헤르츠|герц|гц)\.?", re.IGNORECASE
 )
 _KEYS = re.compile(
-    r"^[^,\n]{1,60},\"?\d{1,6}(?:[.,]\d{1,12})?\s*(?:hertz|hercios?|hz|赫兹|赫茲|ヘルツ|헤르츠|герц)",
+    r"^[^,;\n]{1,60}[,;]\"?\d{1,6}(?:[.,]\d{1,12})?\s*(?:hertz|hercios?|hz|赫兹|赫茲|ヘルツ|헤르츠|герц)",
     re.IGNORECASE | re.MULTILINE,
 )
 _SAMPLE = re.compile(r"[-+]?\d{1,20}(?:[.,]\d{0,20})?(?:[eE][-+]?\d{1,3})?")
@@ -47,8 +47,8 @@ def read(path: Path, declared: Declared) -> Recording:
     first = next((n for n, line in enumerate(lines) if _is_sample(line)), len(lines))
     if first > MAX_KEYS:
         raise ReadError(f"{path}: Apple Watch CSV without samples")
-    said = [line.partition(",")[::2] for line in lines[:first] if line.strip()]
-    pairs = [(key.strip()[:100], value.strip(' "\t\xa0')[:1000]) for key, value in said]
+    said = [re.split("[,;]", line, maxsplit=1) for line in lines[:first] if "," in line or ";" in line]
+    pairs = [(key.strip()[:100], value.strip(' ";\t\xa0')[:1000]) for key, value in said]
     rate = next(((n, match) for n, (_, value) in enumerate(pairs) if (match := _RATE.fullmatch(value[:100]))), None)
     if rate is None:
         given = next((value for key, value in pairs if key == "Sample Rate"), "")
@@ -64,22 +64,27 @@ def read(path: Path, declared: Declared) -> Recording:
     return assembled(path, "Apple Watch CSV", found, declared)
 
 
+def _bare(line: str) -> str:
+    """Return a line without the quotes and delimiters that a spreadsheet adds."""
+    return line.strip(' "\t;')
+
+
 def _is_sample(line: str) -> bool:
-    return len(line) <= MAX_CELL and bool(_SAMPLE.fullmatch(line.strip()))
+    return len(line) <= MAX_CELL and bool(_SAMPLE.fullmatch(_bare(line)))
 
 
 def _samples(path: Path, lines: list[str], first: int) -> NDArray[np.float64]:
     """Return the column of samples, with decimal points or commas."""
     last = len(lines)
-    while last > first and not lines[last - 1].strip():
+    while last > first and not _bare(lines[last - 1]):
         last -= 1
     if last == first:
         raise ReadError(f"{path}: holds no samples")
     points = commas = False
     out = np.empty(last - first)
     for number in range(first, last):
-        line = lines[number].strip()
-        if not _is_sample(line):
+        line = _bare(lines[number])
+        if not _is_sample(lines[number]):
             raise ReadError(f"{path}, line {number + 1}: {line[:40]!r} is no number")
         points, commas = points or "." in line, commas or "," in line
         out[number - first] = float(line.replace(",", "."))

@@ -90,11 +90,18 @@ class Found:
     skipped: tuple[str, ...] = ()
 
 
-def check_regular(path: Path) -> None:
-    """Raise ReadError for a pipe, a socket or a device: opening one may wait for ever, reading it never end."""
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise ReadError(f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'a pipe, socket or device'}, no file")
+def check_regular(path: Path) -> int:
+    """Return the size of a file in bytes. Raises ReadError where there is none.
+
+    A pipe, a socket or a device is none: opening one may wait for ever, reading it never end.
+    """
+    try:
+        state = path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name with NUL in it is none
+        raise ReadError(f"{path}: no such file") from None
+    if not stat.S_ISREG(state.st_mode):
+        raise ReadError(f"{path}: {'a folder' if stat.S_ISDIR(state.st_mode) else 'a pipe, socket or device'}, no file")
+    return state.st_size
 
 
 def check_size(path: Path, samples: int, held_bytes: int) -> None:
@@ -158,11 +165,13 @@ def _fill(row: NDArray[np.float32], channel: Channel, millivolts_per_unit: float
     values = channel.samples
     if channel.zero:
         values = np.subtract(values, channel.zero, dtype=np.float64)
-    if gain != 1:
-        values = np.multiply(values, gain, dtype=np.float64)
-    row[:] = values if offset == 0 else values + offset
+    np.multiply(values, gain, out=row, dtype=np.float64, casting="unsafe")
+    if offset:
+        row[:] = np.multiply(values, gain, dtype=np.float64) + offset
     if channel.missing is not None:
-        row[channel.samples == channel.missing] = np.nan
+        absent = channel.samples == channel.missing
+        if absent.any():
+            row[absent] = np.nan
 
 
 def _chosen(path: Path, channels: Sequence[Channel], declared: Declared) -> tuple[list[tuple[str, Channel]], list[str]]:
@@ -186,8 +195,8 @@ def _chosen(path: Path, channels: Sequence[Channel], declared: Declared) -> tupl
             f"{path}: no channel is a known ECG lead (channels: {', '.join(map(repr, names[:20]))})"
             f"{nearest(names[0][:40], LEADS)} Declare other spellings, as in --lead {_option(names[0])}"
         )
-    rates = Counter(channel.rate_hz for _, channel in kept)
-    if len(rates) > 1:
+    if len({channel.rate_hz for _, channel in kept}) > 1:
+        rates = Counter(channel.rate_hz for _, channel in kept)
         best = max(rates, key=lambda rate_hz: (rates[rate_hz], rate_hz))
         others = [channel for _, channel in kept if channel.rate_hz != best]
         skipped += [f"{c.name} ({c.rate_hz:g} Hz, the leads that were read have {best:g} Hz)" for c in others]
@@ -212,13 +221,13 @@ def _option(name: str) -> str:
 
 def lead_names(path: Path, channels: Sequence[Channel], declared: Declared) -> list[str | None]:
     """Return the canonical lead of every channel, None for one that is none or is not wanted."""
-    seen: Counter[str] = Counter()
-    named: list[str | None] = []
-    for channel in channels:
-        name = channel.name.strip(" \t\r\n\x00")
-        seen[name] += 1
-        by_number = declared.lead_aliases.get(f"{name}#{seen[name]}")
-        named.append(by_number or canonical_lead(channel.name, declared.lead_aliases))
+    named = [canonical_lead(channel.name, declared.lead_aliases) for channel in channels]
+    if any("#" in spelling for spelling in declared.lead_aliases):
+        seen: Counter[str] = Counter()
+        for at, channel in enumerate(channels):
+            name = channel.name.strip(" \t\r\n\x00")
+            seen[name] += 1
+            named[at] = declared.lead_aliases.get(f"{name}#{seen[name]}", named[at])
     if not declared.leads:
         return named
     wanted = [_declared_lead(path, text, declared) for text in declared.leads]
@@ -304,9 +313,12 @@ def with_limb_leads(recording: Recording, sources: Collection[str] | None = None
     `sources` are the leads that are connected, where more is known than this recording shows: a part of one.
     """
     held = dict(zip(recording.leads, range(len(recording.leads)), strict=True))
+    pairs = [pair for pair in _FROM if pair[0] in held and pair[1] in held]
+    if not pairs or all(lead in held for lead in _LIMB):
+        return recording
     usable = connected(recording) if sources is None else sources
-    pair = next((pair for pair in _FROM if all(lead in held and lead in usable for lead in pair)), None)
-    if pair is None or all(lead in held for lead in _LIMB):
+    pair = next((pair for pair in pairs if pair[0] in usable and pair[1] in usable), None)
+    if pair is None:
         return recording
     a, b = (recording.signal[held[lead]] for lead in pair)
     rows = {lead: recording.signal[at] for lead, at in held.items()}

@@ -39,8 +39,9 @@ def completed(path: Path, declared: Declared) -> Declared:
 
     Raises ReadError for an unknown key or a value that cannot be.
     """
-    for beside in (f"{path}.json", os.path.join(path.parent, FOLDER)):  # noqa: PTH118  (asked for every file read)
-        if os.path.isfile(beside) and beside != str(path):  # noqa: PTH113
+    own = str(path)  # texts, for this is asked for every file that is read
+    for beside in (f"{own}.json", os.path.join(os.path.dirname(own), FOLDER)):  # noqa: PTH118, PTH120
+        if os.path.isfile(beside) and beside != own:  # noqa: PTH113
             said = _said(Path(beside))
             if said is not None:
                 declared = replace(

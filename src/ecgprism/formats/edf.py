@@ -287,15 +287,18 @@ def _values(
 ) -> NDArray[np.int16] | NDArray[np.int32]:
     """Return samples `first` to `last`, counted from the beginning of a record."""
     low, high = first // signal.samples, -(-last // signal.samples)
-    n_bytes = signal.samples * header.sample_bytes
-    raw = np.ascontiguousarray(data[record + low : record + high, signal.at : signal.at + n_bytes])
     part = slice(first - low * signal.samples, last - low * signal.samples)
     if header.sample_bytes == 2:
-        return raw.reshape(-1).view("<i2")[part]
+        at = signal.at // 2
+        samples: NDArray[np.int16] = data.view("<i2")[record + low : record + high, at : at + signal.samples].reshape(
+            -1
+        )
+        return samples[part]
+    n_bytes = 3 * signal.samples
+    raw = data[record + low : record + high, signal.at : signal.at + n_bytes]
     three = raw.reshape(-1, 3)[part]
-    return (three[:, 0] | three[:, 1].astype(np.int32) << 8 | three[:, 2].view(np.int8).astype(np.int32) << 16).astype(
-        np.int32
-    )
+    high_byte = three[:, 2].view(np.int8).astype(np.int32)
+    return three[:, 0] | three[:, 1].astype(np.int32) << 8 | high_byte << 16
 
 
 def _calibration(signal: Signal) -> tuple[float, float, float, str]:

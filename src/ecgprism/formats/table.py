@@ -30,7 +30,10 @@ _SECONDS = {
 }  # fmt: skip
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _MISSING = ("", "nan", "na", "n/a", "null", "none")
-_CLOCK = re.compile(r"(?:\d{4}-\d\d-\d\d[T ])?(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{0,12})?)(?:Z|[+-]\d\d:?\d\d)?")
+_CLOCK = re.compile(
+    r"(?:\d{4}-\d\d-\d\d[T ])?(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{0,12})?)"
+    r"(?:Z|[+-]\d\d:?\d\d|\s\d\d/\d\d/\d{4})?"
+)
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -188,8 +191,9 @@ def _written(path: Path, head: list[tuple[int, str]], delimiter: str | None, dec
 
 def _decimal_comma(text: str) -> bool:
     """Whether two whole numbers a line are one with a decimal comma: no whole number begins `00` or is `-0`."""
-    numbers = re.compile(r"^-0,|,0\d", re.MULTILINE)
-    return "." not in text and bool(numbers.search(text))
+    if "." in text:
+        return False
+    return text.startswith("-0,") or "\n-0," in text or re.search(r",0\d", text) is not None
 
 
 def _is_row(cells: Sequence[str], decimal: str) -> bool:

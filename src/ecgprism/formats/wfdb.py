@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgprism.ecg.recording import Recording, check_rate
+from ecgprism.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ, Recording, check_rate
 from ecgprism.ecg.units import millivolts
 from ecgprism.errors import ReadError, one_line
 from ecgprism.formats.contract import (
@@ -43,7 +44,11 @@ _PACKED = 100  # compressed samples of a byte, at most
 _UNCALIBRATED = "uncalibrated (gain 0 or missing): its unit is unknown. Declare its step, as in --unit 5uV"
 _GAIN = re.compile(r"^(?P<gain>[-+.\deE]+)(\((?P<baseline>[-+]?\d+)\))?(/(?P<unit>\S+))?$")
 _FORMAT = re.compile(r"^(?P<format>\d+)(x(?P<per_frame>\d+))?(:(?P<skew>\d+))?(\+(?P<offset>\d+))?$")
-_PATIENT = re.compile(r"(?:^|<)(age|sex|gender)>?\s?[:=]\s*([^<]*)", re.IGNORECASE)
+_PATIENT = re.compile(
+    r"(?:^|[<\s,;])(age|sex|gender)>?\s?[:=]\s*([^<\s,;]{1,20}(?:\s(?:years?|yrs?|months?|weeks?|days?)\b)?)",
+    re.IGNORECASE,
+)
+_PATIENT_BEGINS = re.compile(r"<?(?:age|sex|gender)\b", re.IGNORECASE)
 
 Part = tuple[int, int]  # first frame, and the one behind the last
 
@@ -123,10 +128,7 @@ def read_header(path: Path, rate_hz: float | None = None) -> Header:
 
     A rate that is none of an ECG is an error unless `rate_hz` is declared.
     """
-    if not path.exists():
-        raise ReadError(f"{path}: no such file")
-    check_regular(path)
-    if path.stat().st_size > MAX_HEADER_BYTES:
+    if check_regular(path) > MAX_HEADER_BYTES:
         raise ReadError(f"{path}: a WFDB header of more than {MAX_HEADER_BYTES} bytes")
     raw = path.read_bytes()
     try:
@@ -173,40 +175,59 @@ def _segment(row: Sequence[str]) -> tuple[str, int]:
     return name, frames
 
 
-def _signal(row: Sequence[str]) -> Signal:
-    for field in row[:8]:
-        _bounded(field)
-    form = _FORMAT.match(row[1])
+@lru_cache(maxsize=256)  # the signals of most records, and the records of most data sets, are stored alike
+def _storage_of(text: str) -> tuple[str, int, int, int]:
+    """Return format, samples a frame, skew and byte offset. Raises ValueError."""
+    form = _FORMAT.match(text)
     if form is None or form["format"] not in _STORAGE:
-        raise ValueError(f"signal format {row[1]!r}")
-    gain, baseline, unit = 0.0, None, "mV"
-    if len(row) > 2:
-        calibration = _GAIN.match(row[2])
-        if calibration is None:
-            raise ValueError(f"gain {row[2]!r}")
-        gain = float(calibration["gain"])
-        baseline = None if calibration["baseline"] is None else int(calibration["baseline"])
-        unit = calibration["unit"] or "mV"
-    adc_zero = int(row[4]) if len(row) > 4 else 0
-    baseline = adc_zero if baseline is None else baseline
-    if not math.isfinite(gain) or abs(baseline) > 2**31:
-        raise ValueError(f"gain {gain:g}, baseline {baseline}")
-    if "/" in row[0] or row[0] in (".", ".."):
-        raise ValueError(f"signal file {row[0]!r}")
+        raise ValueError(f"signal format {text!r}")
     per_frame, skew, offset = int(form["per_frame"] or 1), int(form["skew"] or 0), int(form["offset"] or 0)
     if not 1 <= per_frame <= MAX_SKEW or skew > MAX_SKEW or offset > 2**40:
-        raise ValueError(f"signal format {row[1]!r}")
+        raise ValueError(f"signal format {text!r}")
+    return form["format"], per_frame, skew, offset
+
+
+@lru_cache(maxsize=256)
+def _calibration_of(text: str) -> tuple[float, int | None, str]:
+    """Return gain, baseline where given, and unit. Raises ValueError."""
+    calibration = _GAIN.match(text)
+    if calibration is None:
+        raise ValueError(f"gain {text!r}")
+    gain, baseline = float(calibration["gain"]), calibration["baseline"]
+    if not math.isfinite(gain):
+        raise ValueError(f"gain {gain:g}")
+    return gain, None if baseline is None else int(baseline), calibration["unit"] or "mV"
+
+
+def _signal(row: Sequence[str]) -> Signal:
+    if max(map(len, row[:8])) > MAX_FIELD:
+        raise ValueError(f"a field of more than {MAX_FIELD} characters")
+    form, per_frame, skew, offset = _storage_of(row[1])
+    gain, baseline, unit = _calibration_of(row[2]) if len(row) > 2 else (0.0, None, "mV")
+    adc_zero = int(row[4]) if len(row) > 4 else 0
+    baseline = adc_zero if baseline is None else baseline
+    if abs(baseline) > 2**31:
+        raise ValueError(f"baseline {baseline}")
+    if "/" in row[0] or row[0] in (".", ".."):
+        raise ValueError(f"signal file {row[0]!r}")
     # The challenges of 2017 and later write 0 where they computed no checksum.
     checksum = int(row[6]) & 0xFFFF if len(row) > 6 and int(row[6]) != 0 else None
     name = " ".join(row[8:]) if len(row) > 8 else ""
-    return Signal(row[0], form["format"], offset, per_frame, skew, gain, baseline, unit, checksum, name[:200])
+    return Signal(row[0], form, offset, per_frame, skew, gain, baseline, unit, checksum, name[:200])
 
 
 def extent(path: Path, declared: Declared) -> float | None:
     """Return the duration (s) of a record, None where only reading it tells."""
     header = read_header(header_path(path), declared.rate_hz)
-    rate_hz = declared.rate_hz or header.rate_hz
-    return header.samples / rate_hz if header.samples and not declared.accept_damaged else None
+    return header.samples / _frames_hz(header, declared) if header.samples and not declared.accept_damaged else None
+
+
+def _frames_hz(header: Header, declared: Declared) -> float:
+    """Return frames per second: the header's, or what follows from the declared rate where that is none."""
+    most = max((channel.per_frame for channel in header.channels), default=1)
+    if declared.rate_hz is None or MIN_RATE_HZ <= header.rate_hz * most <= MAX_RATE_HZ:
+        return header.rate_hz
+    return declared.rate_hz / most
 
 
 def read(path: Path, declared: Declared | None = None, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
@@ -219,11 +240,11 @@ def read(path: Path, declared: Declared | None = None, start_s: float = 0.0, sto
     declared = declared or Declared()
     at = header_path(path)
     header = read_header(at, declared.rate_hz)
-    rate_hz = declared.rate_hz or header.rate_hz
+    header = replace(header, rate_hz=_frames_hz(header, declared))
     part = None
     if start_s > 0 or stop_s is not None:
-        last = header.samples if stop_s is None else round(stop_s * rate_hz)
-        part = (round(start_s * rate_hz), min(last or MAX_SAMPLES, header.samples or MAX_SAMPLES))
+        last = header.samples if stop_s is None else round(stop_s * header.rate_hz)
+        part = (round(start_s * header.rate_hz), min(last or MAX_SAMPLES, header.samples or MAX_SAMPLES))
     damage: list[str] = []
     said = _damage(damage) if declared.accept_damaged else _refused
     if header.segments:
@@ -258,26 +279,31 @@ def _decoded(at: Path, header: Header, part: Part | None, said: Callable[[str], 
     """Return the integers (T,) of every signal; length and, of the whole, checksums are verified."""
     if not header.channels:
         raise ReadError(f"{at}: WFDB without any channel")
-    for name, offset in {(signal.file, signal.byte_offset) for signal in header.channels}:
-        file = _beside(at.parent, name)
-        if not file.is_file():
-            raise ReadError(f"{at}: its signal file {name} does not exist")
-        if file.stat().st_size <= offset:
-            raise ReadError(f"{file}: an empty signal file")
+    folder, files = at.parent, dict[str, Path]()
+    sizes: dict[str, int] = {}
+    for signal in header.channels:
+        if signal.file not in files:
+            file = files[signal.file] = _beside(folder, signal.file)
+            try:
+                sizes[signal.file] = check_regular(file)
+            except ReadError:
+                raise ReadError(f"{at}: its signal file {signal.file} does not exist") from None
+        if sizes[signal.file] <= signal.byte_offset:
+            raise ReadError(f"{files[signal.file]}: an empty signal file")
     first = header.channels[0]
     plain = all(c.format == "16" and not c.skew for c in header.channels)
     if plain and len({(c.file, c.byte_offset) for c in header.channels}) == 1:
-        decoded = _decoded_16(_beside(at.parent, first.file), header, part, said)
-    else:
-        decoded = _decoded_by_package(at, header, part, said)
-    return decoded
+        return _decoded_16(files[first.file], sizes[first.file], header, part, said)
+    return _decoded_by_package(at, files, sizes, header, part, said)
 
 
-def _decoded_16(file: Path, header: Header, part: Part | None, said: Callable[[str], None]) -> list[NDArray[Any]]:
+def _decoded_16(
+    file: Path, size: int, header: Header, part: Part | None, said: Callable[[str], None]
+) -> list[NDArray[Any]]:
     """Decode one file of interleaved 16-bit samples."""
     offset, ends = header.channels[0].byte_offset, np.cumsum([c.per_frame for c in header.channels])
     n, width = len(header.channels), int(ends[-1])
-    held, rest = divmod(file.stat().st_size - offset, 2 * width)
+    held, rest = divmod(size - offset, 2 * width)
     samples = header.samples if header.samples is not None else held
     if held != samples or rest:
         problem = "is truncated or longer than said" if held != samples else "ends inside a sample"
@@ -293,56 +319,63 @@ def _decoded_16(file: Path, header: Header, part: Part | None, said: Callable[[s
     if width > n:
         decoded = [digital[:, end - c.per_frame : end].ravel() for c, end in zip(header.channels, ends, strict=True)]
     if part is None:
-        _verify(file, header.channels, decoded, said)
+        _verify(file, header.channels, digital.sum(axis=0, dtype=np.int64) if width == n else _sums(decoded), said)
     return decoded
 
 
+def _sums(decoded: Sequence[NDArray[Any]]) -> list[int]:
+    return [int(samples.sum(dtype=np.int64)) for samples in decoded]
+
+
 def _verify(
-    file: Path, channels: Sequence[Signal], decoded: Sequence[NDArray[Any]], said: Callable[[str], None]
+    file: Path, channels: Sequence[Signal], sums: Sequence[int] | NDArray[np.int64], said: Callable[[str], None]
 ) -> None:
-    """Tell the signals whose samples do not have the checksum that the header gives."""
-    for channel, samples in zip(channels, decoded, strict=True):
-        if channel.checksum is None:
-            continue
-        total = int(samples.sum(dtype=np.int64)) & 0xFFFF
-        if channel.checksum != total:
+    """Tell the signals whose samples do not add up to the checksum that the header gives."""
+    for channel, total in zip(channels, sums, strict=True):
+        held = int(total) & 0xFFFF
+        if channel.checksum is not None and channel.checksum != held:
             said(
-                f"{file}: the samples of signal {channel.name or '?'} have checksum {total}, "
+                f"{file}: the samples of signal {channel.name or '?'} have checksum {held}, "
                 f"the header says {channel.checksum}: one of the two is damaged"
             )
 
 
-def _held(at: Path, header: Header) -> int | None:
+def _held(at: Path, sizes: Mapping[str, int], header: Header) -> int | None:
     """Return how many frames the files hold by their sizes, None for compressed ones; a sample may be left over."""
     frames = []
     for channel in header.channels:
-        size = _beside(at.parent, channel.file).stat().st_size - channel.byte_offset
-        together = [c for c in header.channels if c.file == channel.file]
+        size = sizes[channel.file] - channel.byte_offset
+        together = sum(c.per_frame for c in header.channels if c.file == channel.file)
         n_bytes = _STORAGE[channel.format][0]
         if n_bytes is None:
-            check_size(at, (header.samples or 0) * sum(c.per_frame for c in together), _PACKED * size)
+            check_size(at, (header.samples or 0) * together, _PACKED * size)
             return None
-        frames.append(int(size / (n_bytes * sum(c.per_frame for c in together))))
+        frames.append(int(size / (n_bytes * together)))
     return min(frames)
 
 
-def _decoded_by_package(at: Path, header: Header, part: Part | None, said: Callable[[str], None]) -> list[NDArray[Any]]:
+def _decoded_by_package(
+    at: Path,
+    files: Mapping[str, Path],
+    sizes: Mapping[str, int],
+    header: Header,
+    part: Part | None,
+    said: Callable[[str], None],
+) -> list[NDArray[Any]]:
     """Decode any other storage format."""
     import wfdb  # noqa: PLC0415  (half a second, and most records never need it)
 
-    held = _held(at, header)
+    held = _held(at, sizes, header)
     if held is not None and header.samples is not None and header.samples > held + 1:
         said(f"{at}: is truncated: the header says {header.samples} samples, the signal files hold {held}")
         part = part or (0, held)
     window = {"sampfrom": part[0], "sampto": min(part[1], header.samples or part[1])} if part is not None else {}
     with tempfile.TemporaryDirectory(prefix="ecgprism-") as folder:
         record = at.with_suffix("")
-        if at.suffix != ".hea" or any(not (at.parent / c.file).is_file() for c in header.channels):
+        if at.suffix != ".hea" or any(name != file.name for name, file in files.items()):
             record = Path(folder) / "record"  # the package knows one spelling of the names
-            for channel in header.channels:
-                link = Path(folder) / channel.file
-                if not link.exists():
-                    link.symlink_to(_beside(at.parent, channel.file).absolute())
+            for name, file in files.items():
+                (Path(folder) / name).symlink_to(file.absolute())
             record.with_suffix(".hea").write_bytes(at.read_bytes())
         try:
             several = any(c.per_frame > 1 for c in header.channels)  # else the way that knows all formats
@@ -356,7 +389,7 @@ def _decoded_by_package(at: Path, header: Header, part: Part | None, said: Calla
     if part is None and header.samples is not None and frames != header.samples:
         said(f"{at}: the header says {header.samples} samples, the signal files hold {frames}")
     if part is None:
-        _verify(at, header.channels, decoded, said)
+        _verify(at, header.channels, _sums(decoded), said)
     return decoded
 
 
@@ -391,7 +424,11 @@ def _joined(
         low, high = max(first - begin, 0), min(last - begin, frames)
         if name != "~" and low < high:
             segment = headers[name]
-            if segment.segments or segment.rate_hz != header.rate_hz or segment.samples not in (None, frames):
+            if (
+                segment.segments
+                or _frames_hz(segment, declared) != header.rate_hz
+                or segment.samples not in (None, frames)
+            ):
                 problem = f"{segment.samples} samples at {segment.rate_hz:g} Hz, {len(segment.segments)} segments"
                 raise ReadError(f"{at}: its segment {name} has {problem}; expected {frames} at {header.rate_hz:g} Hz")
             whole = (low, high) == (0, frames)
@@ -446,6 +483,6 @@ def patient(comments: Sequence[str]) -> dict[str, float | str]:
     """Return age (years) and sex from comments such as `Age: 74`, `<sex>: F` and `Gender: Male`, where given."""
     found: dict[str, str] = {}
     for comment in comments[:MAX_COMMENTS]:
-        for key, value in _PATIENT.findall(comment[:500]):
+        for key, value in _PATIENT.findall(comment[:500]) if _PATIENT_BEGINS.match(comment) else ():
             found.setdefault({"gender": "sex"}.get(key.lower(), key.lower()), value.strip())
     return demographics(found.get("age"), found.get("sex"))
