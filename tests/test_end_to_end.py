@@ -417,3 +417,34 @@ def test_evaluating_on_a_corpus_that_changed_is_refused(tmp_path: Path, corpus_p
     config["corpus"] = str(tmp_path / "changed")
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert "has changed since" in refuses("evaluate", run)
+
+
+def test_a_training_tells_a_machine_or_nobody_and_outlives_its_reader(corpus_path: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "c.yaml", corpus_path)
+    told = json.loads(
+        passes("train", config, "--out", tmp_path / "json", "--json", "--logger", "csv", "train.epochs=1")
+    )
+    assert told["best_epoch"] == 1
+    assert told["history"][0]["val_loss"] > 0
+    assert (tmp_path / "json/csv/metrics.csv").is_file()
+    assert not (tmp_path / "json/tensorboard").exists()
+    command = [*COMMAND, "train", str(config), "--out", str(tmp_path / "head"), "train.epochs=1"]
+    training = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert training.stdout is not None
+    training.stdout.readline()
+    training.stdout.close()  # as `| head -1` does
+    assert training.wait(300) == 0
+    assert (tmp_path / "head/model.safetensors").is_file()
+
+
+def test_a_device_or_a_logger_that_is_not_there_is_refused_before_anything_is_written(
+    corpus_path: Path, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path / "c.yaml", corpus_path)
+    for words, said in (
+        (["train.device=cuda"], "this machine has none; there are: auto, cpu"),
+        (["--logger", "wandb"], "wandb is not installed: pip install wandb"),
+        (["train.loggers=[carbon]"], "train.loggers"),
+    ):
+        assert said in refuses("train", config, "--out", tmp_path / "run", *words)
+        assert not (tmp_path / "run").exists()

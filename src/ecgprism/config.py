@@ -93,6 +93,9 @@ class Augment(_Section):
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+Logger = Literal["tensorboard", "csv", "mlflow", "wandb"]
+
+
 class Train(_Section):
     """How to train.
 
@@ -123,6 +126,7 @@ class Train(_Section):
     thaw_epoch: Annotated[int, Field(gt=1)] | None = None
     monitor: Literal["macro_auroc", "macro_f1", "loss"] = "macro_auroc"
     patience: Annotated[int, Field(gt=0)] = 10
+    loggers: list[Logger] = ["tensorboard"]
     precision: Literal["auto", "32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
 

@@ -69,6 +69,11 @@ def train(
     freeze: Annotated[
         list[str] | None, typer.Option(help="a part that does not learn: encoders, encoders.VIEW, fusion (repeatable)")
     ] = None,
+    logger: Annotated[
+        str | None, typer.Option(help="tensorboard, csv, mlflow, wandb, joined by commas (offline by default)")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="say nothing but errors and the last line")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON, and nothing else")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run")] = False,
     fast_dev_run: Annotated[
@@ -82,6 +87,8 @@ def train(
     `ecgprism train configs/cinc2017.yaml --out runs/a --resume` ·
     `ecgprism train mine.yaml --init runs/a --freeze encoders train.thaw_epoch=3 --out runs/c`
     """
+    import contextlib
+    import json
     import tempfile
 
     from ecgprism.config import read_config
@@ -92,21 +99,26 @@ def train(
     given = list(overrides or ())
     given += [f"init={init}"] if init is not None else []
     given += [f"train.freeze=[{', '.join(freeze)}]"] if freeze else []
+    given += [f"train.loggers=[{logger}]"] if logger else []
     parsed = read_config(config, given)
-    watch = ConsoleWatch(out_console)
+    shown = None if quiet or as_json else ConsoleWatch(out_console)
+    with shown or contextlib.nullcontext():
+        if fast_dev_run:
+            with tempfile.TemporaryDirectory() as folder:
+                fitted = fit(parsed, folder, fast_dev_run=True, overwrite=True, watch=shown)
+                run_evaluation(fitted.path, resamples=10, first=parsed.train.batch_size)
+        else:
+            fitted = fit(parsed, needed(out, "--out RUN"), resume=resume, overwrite=overwrite, watch=shown)
     if fast_dev_run:
-        with tempfile.TemporaryDirectory() as folder, watch:
-            fitted = fit(parsed, folder, fast_dev_run=True, overwrite=True, watch=watch)
-            run_evaluation(fitted.path, resamples=10, first=parsed.train.batch_size)
         out_console.print("fast dev run: training, checkpoint, reload, evaluation - all passed; nothing was kept")
-        return
-    target = needed(out, "--out RUN")
-    with watch:
-        fitted = fit(parsed, target, resume=resume, overwrite=overwrite, watch=watch)
-    out_console.print(
-        f"[bold]{escape(str(target))}[/]: best epoch {fitted.best_epoch} of {len(fitted.history)}, "
-        f"{fitted.seconds:.0f} s. Next: ecgprism evaluate {escape(str(target))}"
-    )
+    elif as_json:
+        facts = {"run": str(out), "best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
+        print(json.dumps({**facts, "history": fitted.history}))
+    else:
+        out_console.print(
+            f"[bold]{escape(str(out))}[/]: best epoch {fitted.best_epoch} of {len(fitted.history)}, "
+            f"{fitted.seconds:.0f} s. Next: ecgprism evaluate {escape(str(out))}"
+        )
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -26,7 +27,19 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out_console, err_console = Console(), Console(stderr=True)
+
+
+class TerminalConsole(Console):
+    """A console whose reader may go away (`| head`): what is left to say is said to nobody, and the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Be quiet from now on."""
+        self.quiet = True
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123  (no path)
+            os.dup2(nowhere.fileno(), self.file.fileno())
+
+
+out_console, err_console = TerminalConsole(), TerminalConsole(stderr=True)
 
 
 def fail(message: str, status: int) -> None:

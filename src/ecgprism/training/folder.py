@@ -15,13 +15,13 @@ CONFIG = "config.yaml"  # the configuration, defaults filled in
 LAST = "last.ckpt"  # all that a resumed training needs, after the last whole epoch
 HISTORY = "history.csv"  # one line an epoch
 RUN = "run.json"  # fingerprint of the data, versions, what the training cost
-TENSORBOARD = "tensorboard"
+TENSORBOARD, CSV, MLFLOW, WANDB = "tensorboard", "csv", "mlflow", "wandb"  # logs
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"  # of the last evaluation
 VALIDATION, COALITIONS = "validation.parquet", "coalitions.npz"  # in an ablation
 STRESS, STRESS_PICTURE = "stress.json", "stress.png"
 OWN = (
-    CONFIG, LAST, HISTORY, RUN, TENSORBOARD, PLUGINS, MODEL, SIDECAR, METRICS, PREDICTIONS, VALIDATION, COALITIONS,
-    STRESS, STRESS_PICTURE,
+    CONFIG, LAST, HISTORY, RUN, TENSORBOARD, CSV, MLFLOW, WANDB, PLUGINS, MODEL, SIDECAR, METRICS, PREDICTIONS,
+    VALIDATION, COALITIONS, STRESS, STRESS_PICTURE,
 )  # fmt: skip
 
 

@@ -16,7 +16,6 @@ import lightning as pl
 import numpy as np
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
@@ -186,9 +185,8 @@ class TrainingModule(pl.LightningModule):
             self.averaged.model.save(self.out, self.validation.calibrated(scores))
         state.stopped = self.epoch + 1 - state.best_epoch >= self.options.patience
         self._save_state()
-        assert isinstance(self.logger, TensorBoardLogger)
-        for name, number in row.items():
-            self.logger.experiment.add_scalar(name, number, self.epoch + 1)
+        for logger in self.loggers:
+            logger.log_metrics(row, self.epoch + 1)
         self.watch.epoch(row, improved)
         self._say_what_matters()
         if state.stopped:

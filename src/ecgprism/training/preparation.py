@@ -16,6 +16,8 @@ from ecgprism.errors import EcgprismError
 from ecgprism.interface.card import InputSpec, MetadataSchema, Task
 from ecgprism.model.prism import PrismModel, common_leads
 from ecgprism.registry import load_plugin
+from ecgprism.training.devices import check_device
+from ecgprism.training.loggers import check_loggers
 from ecgprism.training.warm_start import PartLoaded, check_parts, take_weights
 
 
@@ -77,6 +79,8 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
     noise = config.augment.noise_from
     recorded = RecordedNoise.read(noise, corpus.rate_hz, "first").kinds.values() if noise is not None else ()
     check_parts(model, config.train)
+    check_loggers(config.train.loggers)
+    check_device(config.train.device)
     loaded = take_weights(model, PrismModel.load(config.init)) if config.init is not None else ()
     return Prepared(config, corpus, task_name, task, examples, model, tuple(recorded), loaded, notes)
 

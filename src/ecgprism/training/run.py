@@ -13,7 +13,6 @@ from typing import Any
 import lightning as pl
 import torch
 import yaml
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from ecgprism.config import Config, read_config
 from ecgprism.corpus.store import Corpus
@@ -21,7 +20,8 @@ from ecgprism.errors import EcgprismError
 from ecgprism.files import LOCK, atomic, locked
 from ecgprism.interface.storage import PLUGINS
 from ecgprism.model.prism import PrismModel, parameters, versions
-from ecgprism.training.folder import CONFIG, LAST, OWN, TENSORBOARD, Facts, clear, held, read_facts, write_facts
+from ecgprism.training.folder import CONFIG, LAST, OWN, Facts, clear, held, read_facts, write_facts
+from ecgprism.training.loggers import made_loggers
 from ecgprism.training.module import TrainingModule
 from ecgprism.training.preparation import Prepared, one_batch, prepare
 from ecgprism.training.state import TrainingState
@@ -161,7 +161,7 @@ def _train(module: TrainingModule, out: Path) -> None:
             devices=1,
             precision=_precision(options.precision, options.device),
             gradient_clip_val=options.clip,
-            logger=TensorBoardLogger(out, name="", version=TENSORBOARD),
+            logger=made_loggers(options.loggers, out),
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -1,0 +1,40 @@
+"""Where the log of a training goes: Lightning's own loggers, all of them offline unless their own settings say so."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+from ecgprism.errors import ConfigError
+from ecgprism.training.folder import CSV, MLFLOW, TENSORBOARD
+
+#: logger -> the module it needs, and what to install for it
+_NEEDS = {"mlflow": ("mlflow", "mlflow"), "wandb": ("wandb", "wandb")}
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Raise ConfigError for a logger whose library is not installed."""
+    for name in names:
+        if name in _NEEDS and importlib.util.find_spec(_NEEDS[name][0]) is None:
+            raise ConfigError(f"train.loggers: {name} is not installed: pip install {_NEEDS[name][1]}")
+
+
+def made_loggers(names: Sequence[str], out: Path) -> list[Logger]:
+    """Return the loggers of a run in its folder."""
+    made: list[Logger] = []
+    for name in dict.fromkeys(names):
+        if name == "tensorboard":
+            made.append(TensorBoardLogger(out, name="", version=TENSORBOARD))
+        elif name == "csv":
+            made.append(CSVLogger(out, name="", version=CSV))
+        elif name == "mlflow":
+            where = os.environ.get("MLFLOW_TRACKING_URI", f"file:{(out / MLFLOW).resolve()}")
+            made.append(MLFlowLogger(experiment_name="ecgprism", run_name=out.name, tracking_uri=where))
+        else:
+            offline = "WANDB_API_KEY" not in os.environ
+            made.append(WandbLogger(project="ecgprism", name=out.name, save_dir=out, offline=offline))
+    return made
