@@ -45,7 +45,7 @@ ORDER = [
 ]
 #: a folder of components -> what its files share and what builds on them; any other file is a component
 COMPONENTS = {
-    "ecgprism.sources": {"contract", "physionet", "opening", "synthesis"},
+    "ecgprism.sources": {"contract", "physionet", "columns", "labels", "opening", "synthesis"},
     "ecgprism.model.views": {"contract", "fourier"},
     "ecgprism.model.encoders": {"contract", "layers"},
     "ecgprism.model.fusions": {"contract", "layers"},
@@ -242,6 +242,25 @@ def test_module_classes_and_functions_are_short(module: str) -> None:
             most = LONGEST_CLASS if isinstance(node, ast.ClassDef) else LONGEST_FUNCTION
             size = (node.end_lineno or 0) - node.lineno + 1
             assert size <= most, f"{module}.{node.name}: {size} lines: it is two things"
+
+
+#: where plain dictionaries are what they are: trees of YAML and options, rows of tables with columns of the user's own,
+#: states of PyTorch
+PLAIN = {
+    "config", "registry", "cli.terminal", "sources.opening", "sources.synthesis", "corpus.ingestion", "corpus.summary",
+    "corpus.tables", "model.prism", "training.averaging",
+}  # fmt: skip
+
+
+@modules
+def test_no_plain_dictionary_crosses_the_border_of_a_module(module: str) -> None:
+    if module.removeprefix("ecgprism.") in PLAIN:
+        return
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            given = [a.annotation for a in (*node.args.args, *node.args.kwonlyargs)] + [node.returns]
+            for annotation in filter(None, given):
+                assert "[str, Any]" not in ast.unparse(annotation), f"{module}.{node.name}"
 
 
 # The public names

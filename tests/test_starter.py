@@ -11,7 +11,7 @@ from ecgprism.config import read_config
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
 from ecgprism.training.preparation import prepare
-from ecgprism.training.starter import starter, write_starter
+from ecgprism.training.starter import first_configuration, write_starter
 
 
 def test_a_first_configuration_fits_its_corpus_and_says_why(corpus_path: Path, tmp_path: Path) -> None:
@@ -29,4 +29,4 @@ def test_a_first_configuration_fits_its_corpus_and_says_why(corpus_path: Path, t
     with pytest.raises(FileExistsError):
         write_starter(corpus_path, tmp_path / "mine.yaml")
     with pytest.raises(EcgprismError, match="no task 'rythm'"):
-        starter(corpus, "rythm")
+        first_configuration(corpus, "rythm")

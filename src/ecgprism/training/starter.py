@@ -31,7 +31,7 @@ class Starter:
     seconds_per_epoch: float
 
 
-def starter(corpus: Corpus, task: str | None = None) -> Starter:
+def first_configuration(corpus: Corpus, task: str | None = None) -> Starter:
     """Return a first configuration for a corpus, and time one step of it on this machine.
 
     Raises EcgprismError for a task that there is not, and for a corpus that cannot be trained on.
@@ -111,7 +111,7 @@ def _text(
 
 def write_starter(corpus: str | Path, out: str | Path, task: str | None = None) -> Starter:
     """Write a first configuration for a corpus. Raises EcgprismError; an existing file is not replaced."""
-    made = starter(Corpus(corpus), task)
+    made = first_configuration(Corpus(corpus), task)
     with Path(out).open("x", encoding="utf-8") as file:
         file.write(made.text)
     return made
