@@ -650,13 +650,42 @@ def test_one_column_with_decimal_commas_is_never_two_leads(tmp_path: Path) -> No
         ("I,V1\n1,2\n3,4\n5,six\n", "line 4: 'six' is no number"),
         ("I,V1,V2\n1,2\n3,4\n5,6\n", "2 cells, the line of names has 3"),
         ("time,I\n0,1,2\n1,2,3\n", "3 cells, the line of names has 2"),
-        ("a,b\nc,d\ne,f\n", "text, and no table of numbers: 'e' in line 3 is none"),
+        ("a,b\nc,d\ne,f\n", "text, and no table of numbers: 'c' in line 2 is none"),
         ("1,2\n3,4\n" * 30 + "5\n", "line 61: 1 cells"),
     ],
 )
 def test_a_short_row_or_a_word_is_an_error_with_its_line(tmp_path: Path, rows: str, message: str) -> None:
     with pytest.raises(ReadError, match=message):
         ep.read(written(tmp_path / "a.csv", rows), rate_hz=250, unit="mV", leads=["I", "V1"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "cell"),
+    [
+        ("I,V1\n1,-\n2,4\n3,5\n", "'-' in line 2"),
+        ("I,V1\n0x10,1\n2,4\n3,5\n", "'0x10' in line 2"),
+        ("x,1\n2,3\n4,5\n", "'x' in line 1"),
+        ("0.5,x\n2,3\n4,5\n", "'x' in line 1"),
+        ("I,V1\n1,2\nx,4\n5,6\n", "'x' in line 3"),
+    ],
+)
+def test_a_first_row_with_a_cell_that_is_no_number_is_never_passed_over(tmp_path: Path, rows: str, cell: str) -> None:
+    with pytest.raises(ReadError, match=f"{cell} is none"):
+        ep.read(written(tmp_path / "a.csv", rows), rate_hz=250, unit="mV", leads=["I", "V1"])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ",0,1\n0,0.5,0.6\n1,0.7,0.8\n", "0,1\n0.5,0.6\n0.7,0.8\n", "  0.5   0.6\n  0.7   0.8\n", "0.5|0.6\n0.7|0.8\n",
+        "sep=;\nI;V1\n0,5;0,6\n0,7;0,8\n", "I_mV,V1_mV\n0.5,0.6\n0.7,0.8\n", "500,600\n700,800\n",
+        "I V1\n0,5 0,6\n0,7 0,8\n",
+    ],
+)  # fmt: skip
+def test_names_of_pandas_blanks_and_what_a_spreadsheet_adds(tmp_path: Path, rows: str) -> None:
+    unit = "uV" if "500" in rows else "mV"
+    read = ep.read(written(tmp_path / "a.csv", rows), rate_hz=250, unit=unit, leads=["I", "V1"])
+    np.testing.assert_allclose(read.signal, [[0.5, 0.7], [0.6, 0.8]], rtol=1e-6)
 
 
 @given(

@@ -232,8 +232,8 @@ def _recognised(path: Path, head: bytes) -> Iterator[str | None]:
     root = vendor.xml_root(head)
     yield vendor.recognised(head, root)
     yield "fhir" if fhir.recognised(head, root) else None
-    yield "wfdb" if path.suffix.lower() in (".dat", ".mat") and wfdb.header_path(path).is_file() else None
-    yield "wfdb" if wfdb.recognised(head) else None
+    of_record = path.suffix.lower() in (".dat", ".mat") or wfdb.recognised(head)
+    yield "wfdb" if of_record and wfdb.header_path(path).is_file() else None
     foreign = next((what for mark, what in _FOREIGN.items() if head.startswith(mark)), None)
     if foreign is None and path.suffix.lower() in (".dat", ".mat") and b"\x00" in head:
         foreign = f"samples without their header {path.with_suffix('.hea').name} beside them"

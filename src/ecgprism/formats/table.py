@@ -21,13 +21,17 @@ from ecgprism.errors import ReadError, one_line
 from ecgprism.formats.contract import MAX_CHANNELS, Channel, Declared, Found, assembled
 
 NPY_MAGIC = b"\x93NUMPY"
+BLANKS = " "  # any number of them
 HEAD_LINES, MAX_CELL, MAX_NAME, BLOCK = 40, 64, 100, 200_000  # characters read at once
 _NO_LEAD = re.compile(r"(point|index|samples?|samples? ?#|n|no|nr|row|#|)", re.IGNORECASE)
-_TIMES = re.compile(r"(?:(?:phone|sensor|elapsed|unix)[ _]?)?(?:time ?stamp|time|t|seconds|clock)", re.IGNORECASE)
+_TIMES = re.compile(
+    r"(?:(?:phone|sensor|elapsed|unix)[ _]?)?(?:time ?stamp|date ?time|time|t|seconds|clock)", re.IGNORECASE
+)
 _SECONDS = {
     "": 1.0, "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3,
     "milliseconds": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9,
 }  # fmt: skip
+_CLOCKS = ("hh:mm:ss.mmm", "mm:ss.mmm", "hh:mm:ss", "time")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _MISSING = ("", "nan", "na", "n/a", "null", "none")
 _CLOCK = re.compile(
@@ -113,7 +117,7 @@ def _head(path: Path, text: str) -> list[tuple[int, str]]:
             said = f"a line of {end - begin} characters"
             raise ReadError(f"{path}, line {number}: of no known format (text, and no table of numbers: {said})")
         line = text[begin:end]
-        if line.strip() and not line.startswith("#"):
+        if line.strip() and not line.startswith(("#", "sep=")):
             found.append((number, line))
         begin = end + 1
     if not found:
@@ -124,6 +128,8 @@ def _head(path: Path, text: str) -> list[tuple[int, str]]:
 def _cells(line: str, delimiter: str | None) -> list[str]:
     if delimiter is None:
         return [line.strip().strip('"')]
+    if delimiter == BLANKS:
+        return line.split()
     if '"' not in line and "'" not in line:
         return [cell.strip() for cell in line.split(delimiter)]
     return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, quotechar=_quote(line)))]
@@ -147,7 +153,8 @@ def _kind(cell: str, decimal: str) -> str:
 
 #: between the cells and before the decimals; a comma is both only where cells are quoted
 _WRITINGS = (
-    *(("\t", "."), ("\t", ","), (";", "."), (";", ","), (",", "."), (None, "."), (None, ","), (",", ",")),
+    *(("\t", "."), ("\t", ","), (";", "."), (";", ","), ("|", "."), (",", "."), (None, "."), (None, ","), (",", ",")),
+    *((BLANKS, "."), (BLANKS, ",")),
 )  # fmt: skip
 
 
@@ -169,15 +176,21 @@ def _layout(path: Path, head: list[tuple[int, str]], text: str) -> _Layout:
 
 def _written(path: Path, head: list[tuple[int, str]], delimiter: str | None, decimal: str) -> _Layout | None:
     """Return the layout of a table as it would be if it were written so, None where it cannot be."""
-    if delimiter is not None and not any(delimiter in line for _, line in head[:4]):
-        return None
     try:
         rows = [_cells(line, delimiter) for _, line in head]
     except csv.Error:
+        rows = []
+    if not rows or (delimiter is not None and not any(delimiter in line for _, line in head[:4])):
         return None
     first = next((n for n, row in enumerate(rows[:3]) if _is_row(row, decimal)), None)
-    if first is None or (len(rows) > first + 1 and not _is_row(rows[first + 1], decimal)):
+    first = 1 if first == 0 and _is_numbered(rows) else first
+    if first is None or not all(_is_row(row, decimal) for row in rows[first + 1 : first + 2]):
         return None
+    above, below = rows[:first], rows[first:]
+    if not any(_kind(cell, decimal) == "number" for row in below for cell in row):
+        return None
+    if (above and not _is_names(above[0], decimal)) or not all(_is_units(row, decimal) for row in above[1:]):
+        return None  # a row with a cell that is no number is not passed over
     if delimiter is None and decimal == "," and any("," in line for _, line in head[:first]):
         return None  # names with commas between them
     width = len(rows[first])
@@ -197,19 +210,43 @@ def _decimal_comma(text: str) -> bool:
 
 
 def _is_row(cells: Sequence[str], decimal: str) -> bool:
-    kinds = [_kind(cell, decimal) for cell in cells]
-    return "text" not in kinds and "number" in kinds
+    return all(_kind(cell, decimal) != "text" for cell in cells)
+
+
+def _is_names(cells: Sequence[str], decimal: str) -> bool:
+    """Whether cells are names of columns: no number among them but behind names of times and of nothing."""
+    bare = [cell.strip("'\" ") for cell in cells]
+    others = [cell for cell in bare if _kind(cell, decimal) != "number"]
+    known = all(_NO_LEAD.fullmatch(cell) or _TIMES.fullmatch(_split_unit(cell, "")[0]) for cell in others)
+    return known or len(others) == len(bare)
+
+
+def _is_units(cells: Sequence[str], decimal: str) -> bool:
+    """Whether cells are units: one of a voltage or a time among them, and no number."""
+    bare = [cell.strip("'\" ()[]") for cell in cells]
+    known = any(millivolts(cell) or cell.lower() in (*_SECONDS, *_CLOCKS) for cell in bare if cell)
+    return known and all(_kind(cell, decimal) in ("text", "missing") for cell in bare)
+
+
+def _is_numbered(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row counts the columns, as pandas names them: behind an empty cell, or above decimals."""
+    behind = rows[0][1:] if rows[0][0] == "" else rows[0]
+    if len(behind) < 2 or list(behind) != [str(n) for n in range(len(behind))]:
+        return False
+    return len(behind) < len(rows[0]) or any("." in cell for row in rows[1:] for cell in row)
 
 
 def _no_table(head: list[tuple[int, str]]) -> str:
     """Say which cell is no number."""
     if len(head) < 2:
         return "text, and no table of numbers"
-    number, line = head[min(2, len(head) - 1)]
-    delimiter = max("\t;,", key=line.count)
-    cells = line.split(delimiter)
-    cell = next((cell for cell in cells if _kind(cell.strip(), ".") == "text"), cells[0])
-    return f"text, and no table of numbers: {cell.strip()[:MAX_CELL]!r} in line {number} is none"
+    for number, line in (*head[1:4], head[0]):
+        delimiter = max("\t;,", key=line.count)
+        cells = [cell.strip("'\" ") for cell in line.split(delimiter)]
+        cell = next((cell for cell in cells if _kind(cell, ".") == "text"), None)
+        if cell:
+            return f"text, and no table of numbers: {cell[:MAX_CELL]!r} in line {number} is none"
+    return "text, and no table of numbers"
 
 
 def _values(path: Path, text: str, layout: _Layout) -> NDArray[np.float64]:
@@ -231,10 +268,11 @@ def _quick_values(block: str, layout: _Layout) -> NDArray[np.float64] | None:
     marks = ("'", "\n#", ":", *("." for _ in range(layout.decimal == ",")))
     if block.startswith("#") or any(mark in block for mark in marks) or not _is_regular(block, layout):
         return None
+    between = {None: "\x01", BLANKS: r"\s+"}.get(layout.delimiter, layout.delimiter)
     try:
         table = pd.read_csv(
-            io.StringIO(block), sep=layout.delimiter or "\x01", header=None, dtype=np.float64,
-            decimal=layout.decimal, skip_blank_lines=False,
+            io.StringIO(block), sep=between, header=None, dtype=np.float64, decimal=layout.decimal,
+            skip_blank_lines=False,
         )  # fmt: skip
     except (ValueError, pd.errors.ParserError, OverflowError):
         return None
@@ -257,6 +295,10 @@ def _is_regular(body: str, layout: _Layout) -> bool:
     ends = np.append(np.flatnonzero(data == 10), len(data))
     if layout.delimiter is None:
         return bool((np.diff(ends, prepend=-1) > 1).all())
+    if layout.delimiter == BLANKS:
+        inked = data > 32
+        cells = np.flatnonzero(inked & ~np.r_[False, inked[:-1]])
+        return bool((np.diff(np.searchsorted(cells, ends), prepend=0) == layout.width).all())
     counts = np.searchsorted(np.flatnonzero(data == ord(layout.delimiter)), ends)
     return bool((np.diff(counts, prepend=0) == layout.width - 1).all())
 
@@ -309,7 +351,7 @@ def _named(path: Path, layout: _Layout, values: NDArray[np.float64], declared: D
     columns, times = [], []
     for name, below, column in zip(names, units, values.T, strict=True):
         lead, unit = _split_unit(name, below)
-        if _TIMES.fullmatch(lead) and unit.lower() in (*_SECONDS, "hh:mm:ss.mmm", "mm:ss.mmm"):
+        if _TIMES.fullmatch(lead) and unit.lower() in (*_SECONDS, *_CLOCKS):
             times.append((name, column, _SECONDS.get(unit.lower(), 1.0)))
         elif not _NO_LEAD.fullmatch(lead):
             columns.append((lead, unit, column))
@@ -326,6 +368,10 @@ def _split_unit(name: str, below: str) -> tuple[str, str]:
         inside = name[begin + 1 : -1].strip()
         if millivolts(inside) or inside.lower() in _SECONDS or not (below or canonical_lead(inside)):
             return name[:begin].strip(" _"), inside
+    for between in ("_", " "):
+        front, _, tail = name.rpartition(between)
+        if front and (millivolts(tail) or tail.lower() in _SECONDS):
+            return front, tail
     return name, below
 
 

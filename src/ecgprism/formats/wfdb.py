@@ -157,7 +157,8 @@ def read_header(path: Path, rate_hz: float | None = None) -> Header:
         raise ReadError(f"{path}: the header announces {n_channels} signals and describes {len(channels)}")
     if len(segments) != n_segments:
         raise ReadError(f"{path}: the header announces {n_segments} segments and names {len(segments)}")
-    if rate_hz is None:
+    # of a record of segments the frames' rate alone is known here
+    if rate_hz is None and not (segments and 0 < said_hz <= MAX_RATE_HZ):
         check_rate(said_hz * max((channel.per_frame for channel in channels), default=1), f"{path}: ")
     return Header(said_hz, samples, channels, comments, segments)
 
@@ -404,13 +405,7 @@ def _joined(
         said(f"{at}: the header says {header.samples} samples, its segments have {total}")
     first, last = part or (0, total)
     last = min(last, total)
-    headers: dict[str, Header] = {}
-    for name in [header.segments[0][0], *(name for name, _ in segments)]:
-        if name != "~" and name not in headers:
-            beside = _beside(at.parent, f"{name}.hea")
-            if not beside.is_file():
-                raise ReadError(f"{at}: the header of its segment {name} does not exist")
-            headers[name] = read_header(beside, declared.rate_hz)
+    headers = _segment_headers(at, header, declared)
     shape = next((headers[name] for name, _ in header.segments if name != "~"), None)
     if shape is None or not shape.channels:
         raise ReadError(f"{at}: none of its segments has any channel")
@@ -424,20 +419,12 @@ def _joined(
         low, high = max(first - begin, 0), min(last - begin, frames)
         if name != "~" and low < high:
             segment = headers[name]
-            if (
-                segment.segments
-                or _frames_hz(segment, declared) != header.rate_hz
-                or segment.samples not in (None, frames)
-            ):
-                problem = f"{segment.samples} samples at {segment.rate_hz:g} Hz, {len(segment.segments)} segments"
+            if _frames_hz(segment, declared) != header.rate_hz or segment.samples not in (None, frames):
+                problem = f"{segment.samples} samples at {segment.rate_hz:g} Hz"
                 raise ReadError(f"{at}: its segment {name} has {problem}; expected {frames} at {header.rate_hz:g} Hz")
-            whole = (low, high) == (0, frames)
-            decoded = _decoded(
-                _beside(at.parent, f"{name}.hea"),
-                replace(segment, samples=frames),
-                None if whole else (low, high),
-                said,
-            )
+            window = None if (low, high) == (0, frames) else (low, high)
+            beside = _beside(at.parent, f"{name}.hea")
+            decoded = _decoded(beside, replace(segment, samples=frames), window, said)
             to = _places(at, name, shape, segment, described)
             for signal, samples, row in zip(segment.channels, decoded, to, strict=True):
                 target = shape.channels[row]
@@ -454,6 +441,20 @@ def _joined(
         Channel(c.name, row, c.unit, header.rate_hz * c.per_frame, problem=_UNCALIBRATED if n in uncalibrated else "")
         for n, (c, row) in enumerate(zip(shape.channels, rows, strict=True))
     ]
+
+
+def _segment_headers(at: Path, header: Header, declared: Declared) -> dict[str, Header]:
+    """Return the headers of the segments by name."""
+    headers: dict[str, Header] = {}
+    for name, _ in header.segments:
+        if name != "~" and name not in headers:
+            beside = _beside(at.parent, f"{name}.hea")
+            if not beside.is_file():
+                raise ReadError(f"{at}: the header of its segment {name} does not exist")
+            headers[name] = read_header(beside, declared.rate_hz)
+            if headers[name].segments:
+                raise ReadError(f"{at}: its segment {name} has segments itself")
+    return headers
 
 
 def _places(at: Path, name: str, shape: Header, segment: Header, by_name: bool) -> list[int]:
