@@ -50,7 +50,7 @@ def equal(read: Recording, expected: Recording, step_uv: float) -> None:
 
 @st.composite
 def recordings(draw: st.DrawFn) -> Recording:
-    leads = draw(st.lists(st.sampled_from(LEADS), min_size=1, max_size=12, unique=True))
+    leads = draw(st.lists(st.sampled_from(LEADS), min_size=1, max_size=16, unique=True))
     samples = draw(st.integers(1, 700))
     fractions = [62.4725, 128.5, 249.89, 1000 / 7.8, 1e6 / 3906, 1000 / 3, 511.627]
     rate = draw(st.sampled_from([50.0, 100.0, 125.0, 200.0, 250.0, 256.0, 360.0, 500.0, 512.0, 1000.0, *fractions]))

@@ -244,6 +244,14 @@ def test_scp_without_a_number_of_samples_is_refused(tmp_path: Path) -> None:
     assert "goes from sample 0 to 0" in refusal(tmp_path, files.scp(VALUES[:2], first=0, last=0, huffman=True))
 
 
+def test_a_lead_that_is_there_twice_is_one_where_both_are_the_same(tmp_path: Path) -> None:
+    for second, skipped in ((VALUES[0], ()), (VALUES[1], ("V1 (rhythm: there already, and not the same)",))):
+        leads = files.muse_lead("V1", VALUES[0]) + files.muse_lead("V1", second)
+        found = read(tmp_path, files.muse(files.muse_wave(leads)))
+        assert (found.leads, found.skipped) == (("V1",), skipped)
+        np.testing.assert_allclose(found.signal[0], VALUES[0] * 4.88e-3, rtol=1e-6)
+
+
 def test_no_lead_is_derived_from_one_whose_electrode_was_off(tmp_path: Path) -> None:
     leads = files.muse_lead("I", VALUES[0]) + files.muse_lead("II", VALUES[1], off=True)
     found = read(tmp_path, files.muse(files.muse_wave(leads)))

@@ -44,7 +44,7 @@ def merged(groups: Sequence[Group], declared: Declared) -> tuple[list[Channel], 
     """
     skipped = [f"{_names(g)} ({g.name}, an averaged beat)" for g in groups if g.averaged]
     rhythm = [group for group in groups if not group.averaged]
-    if len(rhythm) == 1 and len(set(names := [each.name for each in rhythm[0].channels])) == len(names):
+    if len(rhythm) == 1 and (declared.leads or not _twice(rhythm[0], declared)):
         return list(rhythm[0].channels), tuple(skipped)
     if not rhythm:
         return [], tuple(skipped)
@@ -74,6 +74,12 @@ def merged(groups: Sequence[Group], declared: Declared) -> tuple[list[Channel], 
         line.held.values(),
         key=lambda each: order.get(canonical_lead(each.name, declared.lead_aliases) or "", len(LEADS)),
     ), tuple(skipped)
+
+
+def _twice(group: Group, declared: Declared) -> bool:
+    """Return whether a lead is there more than once; other channels of one name are the user's to tell apart."""
+    names = [each.name for each in group.channels if canonical_lead(each.name, declared.lead_aliases)]
+    return len(set(names)) < len(names)
 
 
 def _names(group: Group) -> str:

@@ -59,7 +59,7 @@ def read(path: Path, declared: Declared, start_s: float = 0.0, stop_s: float | N
     shape = (header.samples, len(header.leads))
     first = round(start_s * header.rate_hz)
     last = header.samples if stop_s is None else min(round(stop_s * header.rate_hz), header.samples)
-    values = np.array(np.memmap(path, "<i2", "r", header.offset, shape)[first:last]).T
+    values = np.ascontiguousarray(np.memmap(path, "<i2", "r", header.offset, shape)[first:last].T)
     said = []
     for name, row, nv in zip(header.leads, values, header.resolution_nv, strict=True):
         missing = row == _NOT_RECORDED
