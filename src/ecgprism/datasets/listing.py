@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from ecgprism.errors import EcgprismError
+from ecgprism.files import LOCK
 
-SUMS, RECORD, PARTIAL, LOCK = "SHA256SUMS.txt", "dataset.json", ".partial", ".lock"
+SUMS, RECORD, PARTIAL = "SHA256SUMS.txt", "dataset.json", ".partial"
 LONGEST_PART_BYTES = 255 - len(PARTIAL)  # of what file systems take
 LONGEST_NAME_BYTES = 1000
 
