@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from ecgprism.errors import EcgprismError
+from ecgprism.files import LOCK
 
-SUMS, RECORD, PARTIAL, LOCK = "SHA256SUMS.txt", "dataset.json", ".partial", ".lock"
+SUMS, RECORD, PARTIAL = "SHA256SUMS.txt", "dataset.json", ".partial"
 LONGEST_PART_BYTES = 255 - len(PARTIAL)  # of what file systems take
-LONGEST_NAME_BYTES = 1000
+LONGEST_NAME_BYTES, DEEPEST = 1000, 32
 
 
 def parsed_sums(listing: bytes, url: str) -> dict[str, str]:
@@ -49,7 +50,7 @@ def refusal(name: str) -> str | None:
         "has a control character": not name.isprintable(),
         "is one that fetch itself writes": name in (SUMS, RECORD, LOCK),
         f"ends in {PARTIAL}": any(part.endswith(PARTIAL) for part in parts),
-        "is too long": max(encoded) > LONGEST_PART_BYTES or sum(encoded) > LONGEST_NAME_BYTES,
+        "is too long": max(encoded) > LONGEST_PART_BYTES or sum(encoded) > LONGEST_NAME_BYTES or len(parts) > DEEPEST,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

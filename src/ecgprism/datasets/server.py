@@ -85,7 +85,7 @@ class Mirror:
 
         def attempt() -> bytes:
             ends = time.monotonic() + self.patience.whole_s
-            text = b""
+            text = bytearray()
             with self.open(name) as response:
                 for chunk in self.chunks(response):
                     text += chunk
@@ -95,7 +95,7 @@ class Mirror:
                         )
                     if time.monotonic() > ends:
                         raise PassingError(f"not there after {self.patience.whole_s:g} s")
-            return text
+            return bytes(text)
 
         return self.persist(name, attempt)
 

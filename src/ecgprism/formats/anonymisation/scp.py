@@ -27,7 +27,7 @@ _LEAD = struct.Struct("<IIB")  # first and last sample, code
 _SAMPLES = struct.Struct("<HHBB")  # nV per bit, us per sample, kind of differences, flag
 _DEVICE = struct.Struct("<HHHBB6sBBBBB16sB")
 _PREAMBLE_BYTES, _HEADER_BYTES, _SECTIONS, _VERSION = 6, 16, 12, 20
-_MOST_CODE = 85
+_MOST_CODE, _MOST_BYTES = 85, 0xFFFF
 _SEX = {"M": b"\1", "F": b"\2", "U": b"\0"}
 _TEXTS = (0, 1, 2, 3, 13, *range(16, 24), 30, 31, 35)  # tags of names, numbers, places
 
@@ -132,6 +132,8 @@ def _samples(channels: list[Channel], interval_us: int) -> bytes:
     integers = [channel.counts.astype("<i2") for channel in channels]
     if any(not np.array_equal(ours, c.counts) for ours, c in zip(integers, channels, strict=True)):
         raise ValueError("samples that are no 16-bit integers")
+    if max(i.nbytes for i in integers) > _MOST_BYTES:
+        raise ValueError("leads longer than SCP-ECG holds without compression")
     sizes = struct.pack(f"<{len(integers)}H", *(i.nbytes for i in integers))
     return _SAMPLES.pack(step_nv, interval_us, 0, 0) + sizes + b"".join(i.tobytes() for i in integers)
 
