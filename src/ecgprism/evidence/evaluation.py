@@ -188,7 +188,7 @@ def _task(card: Card, corpus: Corpus, own: bool) -> str:
     best = max(corpus.tasks, key=fitness)
     if not fitness(best)[0]:
         raise EcgprismError(
-            f"{corpus.path}: no task with one of the model's classes {', '.join(card.classes)}; its task {best} has "
+            f"{corpus.path}: no task with the model's classes {', '.join(card.classes)}; its task {best} has "
             f"{', '.join(corpus.tasks[best].classes)}"
         )
     return best
