@@ -31,7 +31,9 @@ from ecgprism.model.encoders.contract import Encoder
 from ecgprism.model.fusions.contract import Fusion
 from ecgprism.model.prism import PrismModel
 from ecgprism.model.views.contract import Features, View, valid_steps
+from ecgprism.prediction.views import views_of
 from ecgprism.registry import check_options, components, find
+from ecgprism.simulator.simulation import simulate
 from ecgprism.sources.contract import ItemSource, Source
 
 from .examples import (
@@ -785,3 +787,23 @@ def test_a_model_of_named_views_takes_the_encoders_that_fit() -> None:
         PrismModel.of(["wavelet"], ["a"])
     with pytest.raises(ConfigError, match="views: "):
         PrismModel.of({"wave": {"vue": "waveform"}}, ["a"])
+
+
+def test_every_view_says_what_stands_along_its_axes(tmp_path: Path) -> None:
+    model = prism_of_everything()
+    recording = simulate(0, seed=1, rate_hz=100, duration_s=12.0).recording
+    found = views_of(model, recording)
+    assert list(found) == list(model.branches)
+    for name, view in found.items():
+        assert view.values.shape == tuple(len(along) for along in view.axes.values()), name
+        assert "ViewArray" in repr(view)
+    by_view = {model.branches[name].view.name: view for name, view in found.items()}
+    assert by_view["waveform"].axes["L"] == list(model.spec.leads)
+    assert by_view["waveform"].axes["T"][-1] == pytest.approx(11.99)
+    assert by_view["spectrogram"].axes["T"][0] == pytest.approx(0.32)
+    f_hz = by_view["spectrum"].axes["F"]
+    assert 0.4 < float(f_hz[0]) < 1
+    assert 39 < float(f_hz[-1]) <= 40
+    assert by_view["metadata"].axes["F"] == ["age", "age missing", "sex=female", "sex=male", "sex missing"]
+    row = dict(zip(by_view["metadata"].axes["F"], by_view["metadata"].values.tolist(), strict=True))
+    assert row[f"sex={recording.metadata['sex']}"] == 1

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ecgprism.formats.reading import open_recording, read
     from ecgprism.model.prism import PrismModel
     from ecgprism.prediction.files import embed, predict
+    from ecgprism.prediction.views import views_of
     from ecgprism.registry import components, load_plugin, register
     from ecgprism.simulator.simulation import simulate
     from ecgprism.training.run import fit
@@ -56,6 +57,7 @@ _HOME = {
     "report": "evidence.scorecard",
     "simulate": "simulator.simulation",
     "stress": "evidence.robustness",
+    "views_of": "prediction.views",
 }
 
 __all__ = [
@@ -86,6 +88,7 @@ __all__ = [
     "report",
     "simulate",
     "stress",
+    "views_of",
 ]
 
 

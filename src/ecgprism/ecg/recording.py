@@ -27,7 +27,7 @@ class Annotation:
     stop_s: float | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recording:
     """One ECG as acquired.
 
@@ -68,6 +68,12 @@ class Recording:
         if len(set(self.leads)) != len(self.leads):
             double = next(lead for lead in self.leads if self.leads.count(lead) > 1)
             raise ReadError(f"{at}lead {double} is there more than once")
+
+    def __repr__(self) -> str:
+        """Return what it is in one line: the signal itself says nothing as text."""
+        known = ", ".join(f"{key} {value}" for key, value in self.metadata.items())
+        parts = (f"{', '.join(self.leads)}", f"{self.duration_s:.4g} s at {self.rate_hz:g} Hz", self.format, known)
+        return f"Recording({str(self.path) + ': ' if self.path else ''}{'; '.join(filter(None, parts))})"
 
     @property
     def duration_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,6 +43,10 @@ class View(nn.Module):
     def forward(self, batch: Batch) -> Features:
         """Return the representation of a batch; padding and missing leads are 0 in it."""
         raise NotImplementedError
+
+    def axes(self, sizes: Sequence[int]) -> dict[str, list[float] | list[str]]:
+        """Return what stands along each axis of a record's representation: leads, seconds, hertz (here: numbers)."""
+        return {axis: [float(i) for i in range(size)] for axis, size in zip(self.shape.axes, sizes, strict=True)}
 
     def present(self, batch: Batch) -> Tensor:
         """Return bool (B,): whether the record has what this view looks at (here: any lead)."""

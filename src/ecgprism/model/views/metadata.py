@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ class Metadata(View):
         self.chosen = spec.metadata.subset(columns, "metadata view")
         if not self.chosen:
             raise ConfigError("metadata view: the corpus has no metadata columns")
-        known = [spec.metadata.columns[m] for m in self.chosen]
+        known = self.columns = [spec.metadata.columns[m] for m in self.chosen]
         #: how many features each column gives: one number, or one per category; then its missing flag
         self.categories = [len(column.categories) if column.categories is not None else 0 for column in known]
         self.numeric = [column.categories is None for column in known]
@@ -36,6 +38,14 @@ class Metadata(View):
         self.register_buffer("std", torch.tensor([column.std for column in known]), persistent=False)
         size = sum((1 if numeric else n) + 1 for numeric, n in zip(self.numeric, self.categories, strict=True))
         self.shape = Shape((size,), "F")
+
+    def axes(self, sizes: Sequence[int]) -> dict[str, list[float] | list[str]]:
+        """Return the names of the features: columns, or columns and categories, and the flags of missing ones."""
+        names: list[str] = []
+        for column in self.columns:
+            names += [column.name] if column.categories is None else [f"{column.name}={c}" for c in column.categories]
+            names.append(f"{column.name} missing")
+        return {"F": names}
 
     def forward(self, batch: Batch) -> Features:
         """Return (B, F); a missing value is 0 (the mean, or no category) with its flag 1."""

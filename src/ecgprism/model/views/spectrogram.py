@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -36,9 +37,16 @@ class Spectrogram(View):
     ) -> None:
         """Shape (L, F, T) of the window."""
         super().__init__()
+        self.leads, self.rate_hz = spec.leads, spec.rate_hz
         self.power = BandPower(spec.rate_hz, window_s, hop_s, low_hz, high_hz)
         sizes = (len(spec.leads), len(self.power.frequencies_hz), self.power.frames(spec.window))
         self.shape = Shape(sizes, "LFT", timed=True)
+
+    def axes(self, sizes: Sequence[int]) -> dict[str, list[float] | list[str]]:
+        """Return leads, hertz, and the seconds at the middle of each frame."""
+        power = self.power
+        times_s = [(i * power.hop + power.width / 2) / self.rate_hz for i in range(sizes[2])]
+        return {"L": list(self.leads), "F": power.frequencies_hz.tolist(), "T": times_s}
 
     def forward(self, batch: Batch) -> Features:
         """Return (B, L, F, T), about zero mean and unit spread; padding and missing leads are 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -30,8 +31,13 @@ class Spectrum(View):
     ) -> None:
         """Shape (L, F)."""
         super().__init__()
+        self.leads = spec.leads
         self.power = BandPower(spec.rate_hz, window_s, window_s / 2, low_hz, high_hz)
         self.shape = Shape((len(spec.leads), len(self.power.frequencies_hz)), "LF")
+
+    def axes(self, sizes: Sequence[int]) -> dict[str, list[float] | list[str]]:
+        """Return leads, and hertz."""
+        return {"L": list(self.leads), "F": self.power.frequencies_hz.tolist()}
 
     def forward(self, batch: Batch) -> Features:
         """Return (B, L, F), about zero mean and unit spread; missing leads are 0."""

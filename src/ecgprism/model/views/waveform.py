@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -28,8 +29,13 @@ class Waveform(View):
     ) -> None:
         """Shape (L, T) of the window; `detrend_s` 0 leaves the baseline."""
         super().__init__()
+        self.leads, self.rate_hz = spec.leads, spec.rate_hz
         self.scale, self.reach = scale, round(detrend_s * spec.rate_hz / 2)
         self.shape = Shape((len(spec.leads), spec.window), "LT", timed=True)
+
+    def axes(self, sizes: Sequence[int]) -> dict[str, list[float] | list[str]]:
+        """Return leads, and seconds."""
+        return {"L": list(self.leads), "T": [i / self.rate_hz for i in range(sizes[1])]}
 
     def forward(self, batch: Batch) -> Features:
         """Return (B, L, T); padding and missing leads stay 0."""
