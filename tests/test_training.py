@@ -21,6 +21,7 @@ from ecgprism.config import parse_config
 from ecgprism.corpus.ingestion import ingest
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import ConfigError, EcgprismError
+from ecgprism.evidence.evaluation import evaluate
 from ecgprism.interface.card import Task
 from ecgprism.model.batch import Batch
 from ecgprism.model.prism import PrismModel
@@ -479,3 +480,20 @@ def test_rare_classes_are_left_out_by_name(corpus_path: Path) -> None:
     assert all(f"{name} {n}" in note for name, n in counts.items() if n < least)
     with pytest.raises(EcgprismError, match="min_positives = 9999: leaves 0 of 5 classes"):
         prepare(parse_config(small_tree(corpus_path) | {"min_positives": 9999}))
+
+
+def test_a_run_is_used_from_other_folders_and_its_corpus_may_move(
+    run_path: Path, corpus_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(corpus_path.parent)
+    fit(parse_config(small_tree(Path(corpus_path.name), epochs=1)), tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    evaluate("run", resamples=10)
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(corpus_path, moved)
+    fit(parse_config(small_tree(moved, epochs=1)), tmp_path / "run", resume=True)
+    text = (tmp_path / "run/config.yaml").read_text()
+    (tmp_path / "run/config.yaml").write_text(text.replace(str(corpus_path), "/nowhere/c"))
+    with pytest.raises(EcgprismError, match="/nowhere/c: the corpus of run is not there; say where with --corpus"):
+        evaluate("run", resamples=10)
+    assert not evaluate("run", corpus=moved, resamples=10).report.external

@@ -82,6 +82,7 @@ def compare(
 @app.command()
 def stress(
     run: Annotated[Path, typer.Argument(help="a run folder")],
+    corpus: Annotated[Path | None, typer.Option(help="where the run's corpus is now, if it was moved")] = None,
     noise: Annotated[
         Path | None, typer.Option(help="folder with the records bw, ma, em of the MIT-BIH Noise Stress Test Database")
     ] = None,
@@ -105,8 +106,8 @@ def stress(
 
     with progress_bar("conditions") as update:
         report = run_stress(
-            run, against=against or (), noise=noise, families=tuple(only or FAMILIES), split=split, records=records,
-            out=out, resamples=resamples, progress=update,
+            run, corpus=corpus, against=against or (), noise=noise, families=tuple(only or FAMILIES), split=split,
+            records=records, out=out, resamples=resamples, progress=update,
         )  # fmt: skip
     folder = out or run
     draw_stress(report, folder / "stress.png")

@@ -54,6 +54,7 @@ class Subject:
 def stress(
     run: str | Path,
     *,
+    corpus: str | Path | None = None,
     against: Sequence[str | Path] = (),
     noise: str | Path | None = None,
     families: Collection[str] = tuple(FAMILIES),
@@ -68,25 +69,26 @@ def stress(
 
     Beside the fused answer stand those of each view's own head, and of further runs (`against`), on the same disturbed
     recordings. `noise` names a folder with records of the noise stress test database: their second halves are used,
-    and kinds that it lacks are simulated. `records` takes only that many recordings. Raises EcgprismError.
+    and kinds that it lacks are simulated. `records` takes only that many recordings, `corpus` tells where the run's is
+    now. Raises EcgprismError.
     """
-    subjects = _subjects([run, *against])
+    subjects = _subjects([run, *against], corpus)
     opened = subjects[0].run
-    corpus, card = opened.corpus, opened.card
+    held, card = opened.corpus, opened.card
     examples = _chosen(opened.examples(split), records, seed)
-    recorded = RecordedNoise.read(noise, corpus.rate_hz, "second") if noise is not None else None
-    wanted, skipped = conditions(_setting(opened.model, corpus, examples, recorded, seed), families)
+    recorded = RecordedNoise.read(noise, held.rate_hz, "second") if noise is not None else None
+    wanted, skipped = conditions(_setting(opened.model, held, examples, recorded, seed), families)
     todo = [Condition("clean", "clean"), *wanted]
-    peaks = _all_peaks(corpus, examples)
+    peaks = _all_peaks(held, examples)
     drawn = []
     for done, condition in enumerate(todo):
         progress(done, len(todo))
         # judged at once: the answers of one condition are in memory, not those of all
-        drawn.append(_drawn(answer(subjects, corpus, examples, condition, peaks), opened.metric, resamples, seed))
+        drawn.append(_drawn(answer(subjects, held, examples, condition, peaks), opened.metric, resamples, seed))
     progress(len(todo), len(todo))
     clean, *disturbed = (_row(*each, drawn[0]) for each in zip(todo, drawn, strict=True))
     report = StressReport(
-        run=str(run), corpus=str(corpus.path), split=split, kind=card.kind, classes=card.classes,
+        run=str(run), corpus=str(held.path), split=split, kind=card.kind, classes=card.classes,
         metric=opened.metric, thresholds=card.thresholds, items=len(examples),
         patients=len(np.unique(examples.cluster)),
         models={name: str(subject.run.folder) for subject in subjects for name in subject.names},
@@ -97,9 +99,9 @@ def stress(
     return report
 
 
-def _subjects(runs: Sequence[str | Path]) -> list[Subject]:
+def _subjects(runs: Sequence[str | Path], corpus: str | Path | None) -> list[Subject]:
     """Return runs as subjects. Raises EcgprismError when one has other classes or other data than the first."""
-    first, *others = map(Run.open, runs)
+    first, *others = (Run.open(run, corpus) for run in runs)
     if not first.trained_on(first.corpus):
         raise EcgprismError(f"{first.corpus.path}: has changed since {first.folder} was trained")
     for other in others:

@@ -26,15 +26,16 @@ TEST = "test.parquet"  # predictions on the test split, in an ablation; an evalu
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, opened; what is not asked for is not loaded."""
+    """A run folder, opened; what is not asked for is not loaded. `moved_to` is where its corpus is now."""
 
     folder: Path
     card: Card
+    moved_to: Path | None = None
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
-        """Open a run folder. Raises EcgprismError when no model is in it."""
-        return cls(Path(folder), read_card(folder))
+    def open(cls, folder: str | Path, corpus: str | Path | None = None) -> Run:
+        """Open a run folder, its corpus being where it was or at `corpus`. Raises EcgprismError for no model in it."""
+        return cls(Path(folder), read_card(folder), None if corpus is None else Path(corpus))
 
     @cached_property
     def config(self) -> Config:
@@ -49,7 +50,10 @@ class Run:
     @cached_property
     def corpus(self) -> Corpus:
         """The corpus, with the splits that it was trained on; it may have changed since. Raises EcgprismError."""
-        corpus = Corpus(self.config.corpus)
+        path = self.moved_to or self.config.corpus
+        if not path.exists():
+            raise EcgprismError(f"{path.absolute()}: the corpus of {self.folder} is not there; say where with --corpus")
+        corpus = Corpus(path)
         if self.config.fold is None:
             return corpus
         return corpus.folded(corpus.task(self.config.task)[0], self.config.fold)

@@ -27,6 +27,8 @@ from ecgprism.training.preparation import Prepared, one_batch, prepare
 from ecgprism.training.state import TrainingState
 from ecgprism.training.watch import Watch
 
+MAY_MOVE = ("corpus", "plugins", "init")  # paths; of those that count the content is compared
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -58,8 +60,8 @@ def fit(
     when another training writes into `out`.
     """
     out = Path(out)
-    if init is not None:
-        config = config.model_copy(update={"init": Path(init)})
+    if init is not None or resume:  # what is resumed has its weights already
+        config = config.model_copy(update={"init": None if resume or init is None else Path(init)})
     there = held(out)
     if resume and CONFIG not in there:
         raise EcgprismError(f"{out}: no interrupted run here to resume ({CONFIG} is missing)")
@@ -125,15 +127,18 @@ def _begin(out: Path, config: Config, facts: Facts) -> None:
         (out / PLUGINS).mkdir(exist_ok=True)
         shutil.copyfile(plugin, out / PLUGINS / plugin.name)
     write_facts(out, facts)
+    # as seen from anywhere: a run is used from other folders too
+    paths = {"corpus": str(config.corpus.absolute()), "plugins": [str(path.absolute()) for path in config.plugins]}
+    plain = config.plain() | paths
     with atomic(out / CONFIG) as path:
-        path.write_text(yaml.safe_dump(config.plain(), sort_keys=False))
+        path.write_text(yaml.safe_dump(plain, sort_keys=False))
 
 
 def _same_run(out: Path, config: Config, facts: Facts) -> None:
     """Raise EcgprismError unless the folder holds a run of this configuration and this data."""
     before = read_config(out / CONFIG).plain()
     for key, value in config.plain().items():
-        if before[key] != value:
+        if key not in MAY_MOVE and before[key] != value:
             if key == "train" and before[key] == {**value, "epochs": before[key]["epochs"]}:
                 raise EcgprismError(
                     f"{out}: its schedule ends after {before[key]['epochs']} epochs; to train on, begin a run with "
@@ -142,6 +147,10 @@ def _same_run(out: Path, config: Config, facts: Facts) -> None:
             raise EcgprismError(
                 f"{out}: was begun with {key}={before[key]!r}, now {value!r}: resume with the same configuration"
             )
+    for plugin in config.plugins:
+        kept = out / PLUGINS / plugin.name
+        if not kept.is_file() or kept.read_bytes() != plugin.read_bytes():
+            raise EcgprismError(f"{out}: was begun with another {plugin.name}: resume with {kept}, or begin a new run")
     if read_facts(out)["fingerprint"] != facts["fingerprint"]:
         raise EcgprismError(f"{out}: the corpus {config.corpus} is not the one that this run was begun with")
 
