@@ -31,11 +31,11 @@ def signature(signal: NDArray[np.float32], leads: Sequence[str]) -> str | None:
     if signal.shape[1] < MIN_SAMPLES or row is None:
         return None
     bins = min(BINS, signal.shape[1])
-    edges = np.arange(bins + 1) * signal.shape[1] // bins
-    sums = np.add.reduceat(signal[row], edges[:-1])
-    slopes = np.diff(sums / np.diff(edges))
-    slopes[np.isnan(slopes)] = 0
-    return np.packbits(slopes.astype(np.float32) @ _directions()[: bins - 1] > 0).tobytes().hex()
+    width = signal.shape[1] // bins
+    sums = signal[row, : bins * width].reshape(bins, width) @ np.ones(width, dtype=np.float32)
+    slopes = sums[1:] - sums[:-1]
+    bits = np.where(np.isnan(slopes), np.float32(0), slopes) @ _directions()[: bins - 1] > 0
+    return np.packbits(bits).tobytes().hex()
 
 
 @cache
@@ -47,7 +47,7 @@ def _directions() -> NDArray[np.float32]:
 def compared_lead(signal: NDArray[np.float32], leads: Sequence[str]) -> int | None:
     """Return the row of the lead that recordings are compared by: II where it holds anything, else I, III, ..."""
     for lead in _ORDER:
-        if lead in leads and not np.isnan(signal[row := leads.index(lead)]).all():
+        if lead in leads and np.isfinite(np.fmax.reduce(signal[row := leads.index(lead)])):
             return row
     return None
 
