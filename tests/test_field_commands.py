@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import ecgprism as ep
-from ecgprism.cli import app
+from ecgprism.cli import models, recordings  # noqa: F401  (they bring the commands)
+from ecgprism.cli.terminal import app
 from ecgprism.errors import EcgprismError
 from ecgprism.formats.contract import Declared
 from ecgprism.prediction import files
