@@ -634,7 +634,7 @@ def test_what_other_formats_are_told_to_do_leaves_nothing_of_the_patient(tmp_pat
     header = record.with_suffix(".hea")
     header.write_text(header.read_text() + f"# Age: 97\n# Name: {FIRST}\n# Date: 19310314\n")
     wrann("a", "atr", np.array([40, 80]), ["N", '"'], aux_note=["", f"seen by {DOCTOR}"], write_dir=str(tmp_path))
-    with pytest.raises(AnonymisationError, match=r"`ecgprism convert` it to \.edf.* and anonymise that"):
+    with pytest.raises(AnonymisationError, match=r"`ecgprism convert` it to \.edf.* and anonymize that"):
         anonymise(header, tmp_path / "b.hea")
     copy = anonymise(convert(header, tmp_path / "b.edf", fill=True), tmp_path / "c.edf")
     for data in ((tmp_path / "b.edf").read_bytes(), copy.read_bytes()):
