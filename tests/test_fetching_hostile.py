@@ -20,7 +20,7 @@ from ecgprism.errors import EcgprismError
 from tests.test_fetching import BIG, FILES, SUMS, TINY, Replica, failure, pack, replica, run, tiny, tree, zipped
 
 __all__ = ["replica", "tiny"]  # fixtures
-LONGEST_S = 3.0  # every fetch here must end within
+LONGEST_S = 30.0  # every test here must end within, on a busy machine too
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +149,7 @@ def test_bytes_that_drip_in_a_body_are_left(replica: Replica, tmp_path: Path) ->
 def test_a_slow_body_that_is_fast_enough_comes(replica: Replica, tmp_path: Path) -> None:
     replica.files = {"a.dat": bytes(400)}
     replica.plan = {"a.dat": [("trickle", None)]}
-    assert run(replica, tmp_path, least_rate=20.0, window_s=0.2) == []
+    assert run(replica, tmp_path, least_rate=4.0, window_s=0.5) == []
 
 
 @pytest.mark.parametrize(

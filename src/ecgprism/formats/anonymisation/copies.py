@@ -52,7 +52,7 @@ def anonymize(
     if write is None:
         raise AnonymisationError(
             f"{source}: {name} cannot be anonymised; {KNOWN} can. `ecgprism convert` it to .edf, which leaves names, "
-            "numbers, dates and notes out (.hea takes notes along), and anonymise that"
+            "numbers, dates and notes out (.hea takes notes along), and anonymize that"
         )
     file = Source(source, source.read_bytes(), record, key.encode())
     try:
