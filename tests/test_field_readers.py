@@ -784,6 +784,23 @@ def test_a_pipe_as_signal_file_is_refused(tmp_path: Path, fmt: str) -> None:
         ep.read(path)
 
 
+def test_what_is_not_there_and_folders_are_named_as_they_were_given(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"/x\.csv: no such file"):
+        ep.read(tmp_path / "x.csv")
+    with pytest.raises(ReadError, match="a folder; name a recording in it"):
+        ep.read(tmp_path)
+    (tmp_path / "rec").mkdir()
+    write_wfdb(tmp_path, "rec", digital())
+    assert ep.read(tmp_path / "rec").leads == ("I",)
+
+
+def test_an_interval_of_7_8_ms_is_no_whole_rate(tmp_path: Path) -> None:
+    sampled = {"origin": {"value": 0, "unit": "mV"}, "period": 7.8, "factor": 1, "dimensions": 1, "data": "1 2 3 E"}
+    component = [{"code": {"coding": [{"display": "MDC_ECG_LEAD_X"}]}, "valueSampledData": sampled}]
+    path = written(tmp_path / "a.json", json.dumps({"resourceType": "Observation", "component": component}))
+    assert (ep.read(path).rate_hz, ep.read(path).leads) == (1000 / 7.8, ("VX",))
+
+
 @pytest.mark.parametrize(
     ("content", "name"),
     [(b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"), (b"MATLAB 5.0 MAT-file" + bytes(300), "MATLAB"), (b"%PDF-1.4", "PDF"),

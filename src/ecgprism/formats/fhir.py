@@ -64,14 +64,14 @@ def _samples(path: Path, name: str, sampled: dict[str, Any]) -> tuple[str, float
         period = float(sampled["period"]) if "period" in sampled else float(sampled["interval"])
         if float(sampled.get("dimensions") or 1) != 1:
             raise ReadError(f"{at} has {str(sampled['dimensions'])[:40]} dimensions; expected 1")
-        in_seconds = {"ms": 1e-3, "s": 1.0, "us": 1e-6}[sampled.get("intervalUnit", "ms")]
+        in_a_second = {"ms": 1e3, "s": 1.0, "us": 1e6}[sampled.get("intervalUnit", "ms")]
         words = str(sampled.get("data", "")).split()
         digital = np.array([_value(word) for word in words])
-        rate_hz = 1 / (period * in_seconds) if period else 0.0
+        rate_hz = in_a_second / period if period else 0.0
     except (KeyError, ValueError, TypeError, ZeroDivisionError, AttributeError, OverflowError) as error:
         raise ReadError(f"{at} is no valid SampledData ({type(error).__name__}: {one_line(error)})") from None
     unit = str(origin.get("code") or origin.get("unit") or "")[:LONGEST_UNIT]
-    return unit, round(rate_hz, 6), _physical(sampled, digital, zero, factor)
+    return unit, rate_hz, _physical(sampled, digital, zero, factor)
 
 
 def _value(word: str) -> float:

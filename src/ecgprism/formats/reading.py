@@ -214,7 +214,13 @@ def _head(path: Path) -> bytes:
 
 def _kind(path: Path) -> str:
     """Return the format of a file by its first bytes. Raises ReadError for what is certainly no recording."""
-    if path.suffix.lower() == ".hea" or not path.exists() or path.is_dir():
+    if path.suffix.lower() == ".hea":
+        return "wfdb"
+    if not path.exists() and path.suffix.lower() in SUFFIXES:
+        raise ReadError(f"{path}: no such file")
+    if not path.exists() or path.is_dir():
+        if path.is_dir() and not wfdb.header_path(path).is_file():
+            raise ReadError(f"{path}: a folder; name a recording in it")
         return "wfdb"
     head = _head(path)
     if not head:
