@@ -196,6 +196,29 @@ def test_aecg_sets_of_one_series_and_averaged_beats(tmp_path: Path) -> None:
     assert found.skipped == ("V1 (series 2, an averaged beat)",)
 
 
+def test_scp_leads_that_were_recorded_one_after_the_other_are_placed_so(tmp_path: Path) -> None:
+    names = ("V1", "V2", "V3", "V4")
+    found = read(tmp_path, files.scp(VALUES[:4], names, starts=(1, 1, 251, 501)))
+    assert (found.leads, found.signal.shape) == (names, (4, 750))
+    for row, (first, values) in enumerate(zip((0, 0, 250, 500), VALUES, strict=False)):
+        np.testing.assert_allclose(found.signal[row, first : first + 250], values * 2.5e-3, rtol=1e-6)
+        assert np.isnan(found.signal[row]).sum() == 500
+
+
+def test_a_short_group_that_was_derived_is_an_averaged_beat_whatever_its_label(tmp_path: Path) -> None:
+    beat = files.dicom_group(
+        VALUES[3:6, :60], ["2:3", "2:4", "2:5"], MultiplexGroupLabel="", WaveformOriginality="DERIVED"
+    )
+    found = read(tmp_path, files.dicom(beat, files.dicom_group(VALUES[:2])))
+    assert (found.leads, found.signal.shape[1]) == (STANDARD_LEADS[:6], 250)
+    assert found.skipped == ("V1, V2, V3 (group 1, an averaged beat)",)
+
+
+def test_a_muse_time_offset_is_noted(tmp_path: Path) -> None:
+    lead = files.muse_lead("V1", VALUES[0]).replace("Offset>0<", "Offset>7<")
+    assert "LeadTimeOffset of 7" in read(tmp_path, files.muse(files.muse_wave(lead))).details["notes"]
+
+
 def test_further_waveforms_and_averaged_beats_of_muse_are_named(tmp_path: Path) -> None:
     leads = "".join(files.muse_lead(name, row) for name, row in zip(("I", "II"), VALUES, strict=False))
     waves = [files.muse_wave(leads, kind) for kind in ("Median", "Rhythm", "Rhythm")]

@@ -35,13 +35,15 @@ def scp(
     interval_us: int = 2000,
     first: int = 1,
     last: int | None = None,
+    starts: Sequence[int] | None = None,
     huffman: bool = False,
     extra: Sequence[tuple[int, bytes]] = (),
 ) -> bytes:
     """A file of sections 0, 3, 6 (and 2), samples as they are or packed with the standard's table."""
     last = first + values.shape[1] - 1 if last is None else last
     three = bytes([len(leads), 4 | len(leads) << 3 & 0xF8])
-    three += b"".join(struct.pack("<IIB", first, last, SCP_CODES[lead]) for lead in leads)
+    spans = [(first, last)] * len(leads) if starts is None else [(k, k + values.shape[1] - 1) for k in starts]
+    three += b"".join(struct.pack("<IIB", *span, SCP_CODES[lead]) for lead, span in zip(leads, spans, strict=True))
     packed = [_huffman(row) if huffman else row.astype("<i2").tobytes() for row in values]
     six = struct.pack("<HHBB", avm_nv, interval_us, 0, 0)
     six += struct.pack(f"<{len(packed)}H", *(len(row) for row in packed)) + b"".join(packed)

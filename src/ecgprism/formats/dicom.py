@@ -45,6 +45,8 @@ _MEASURED = {
     "2:16770": "heart_rate_bpm", "8867-4": "heart_rate_bpm", "2:16156": "qrs_ms", "5.13.5-9": "qrs_ms",
     "2:16160": "qt_ms", "5.13.5-11": "qt_ms",
 }  # fmt: skip
+#: words in the label of a group that is an averaged beat
+_BEATS = ("MEDIAN", "REPRESENTATIVE", "AVERAGE", "BEAT", "TEMPLATE")
 #: an annotation that has one of these marks a moment (an onset, a peak), and is no statement
 _MOMENTS = ("ReferencedSamplePositions", "ReferencedTimeOffsets", "ReferencedDateTime")
 _KEPT = (
@@ -133,18 +135,22 @@ def _inflated(path: Path, data: bytes, pydicom: Any) -> bytes:
 
 
 def _found(path: Path, dataset: Any, faults: list[str], declared: Declared) -> Found:
-    groups, notes, skipped = [], [], []
+    groups: list[Group] = []
+    notes, skipped = list[str](), list[str]()
     little = dataset.original_encoding[1] is not False
     waves = dataset.get("WaveformSequence") or []
     if len(waves) > MAX_GROUPS:
         raise ReadError(f"{path}: DICOM of {len(waves)} multiplex groups; expected at most {MAX_GROUPS}")
+    longest = max((_samples_of(wave, "ORIGINAL") for wave in waves), default=0)
     for number, wave in enumerate(waves, 1):
         name = f"group {number}" + (f" {label}" if (label := _text(wave.get("MultiplexGroupLabel"))[:40]) else "")
         count, length = int(wave.get("NumberOfWaveformChannels") or 0), int(wave.get("NumberOfWaveformSamples") or 0)
         if count < 1 or length < 1 or wave.get("WaveformData") is None:
             skipped.append(f"{name} (no samples)")
             continue
-        averaged = any(word in name.upper() for word in ("MEDIAN", "REPRESENTATIVE", "AVERAGE"))
+        averaged = any(word in name.upper() for word in _BEATS) or (
+            0 < 2 * _samples_of(wave, "DERIVED") < longest  # an averaged beat without a label
+        )
         rate_hz = _rate(path, name, wave)
         samples, padding = _samples(path, name, wave, (length, count), little, faults)
         recorded = _recorded(samples, padding)
@@ -168,6 +174,12 @@ def _found(path: Path, dataset: Any, faults: list[str], declared: Declared) -> F
         notes.append(f"an age of {said[:40]!r} is not understood")
     details = noted(details, notes)
     return Found(channels, metadata, (), details, _text(dataset.get("PatientID")) or None, (*skipped, *left))
+
+
+def _samples_of(wave: Any, originality: str) -> int:
+    """Return the length of a group of this originality, else 0."""
+    said = _text(wave.get("WaveformOriginality")).upper()
+    return int(wave.get("NumberOfWaveformSamples") or 0) if said == originality else 0
 
 
 def _rate(path: Path, name: str, wave: Any) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from ecgprism.ecg.leads import LEADS, canonical_lead
 from ecgprism.formats.contract import Channel, Declared
 
-MAX_GROUPS = 1000  # each costs time however short it is
+MAX_GROUPS = 500  # each costs time however short it is
 MOST_GAPS = 6  # times what was recorded: a longer time line is a damaged time, or another recording
 FREE_CELLS = 2_000_000  # samples of all leads, gaps included, that are granted in any case
 

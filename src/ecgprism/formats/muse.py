@@ -27,6 +27,8 @@ def read(path: Path, declared: Declared) -> Recording:
         off = "LeadOff" in lead.annotations
         if off:
             notes.append(f"lead {lead.label} was off")
+        if late := lead.annotations.get("LeadTimeOffset"):
+            notes.append(f"lead {lead.label} has a LeadTimeOffset of {late[:20]}, of no known unit: left as it is")
         channel = datakit.stored(lead, rate_hz, connected=not off)
         if channel.unit:  # the step is part of what the file says of its unit
             channel = replace(channel, unit=f"{channel.gain:.12g}{channel.unit}", gain=1.0)

@@ -20,6 +20,7 @@ from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats import datakit
 from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged
+from ecgprism.formats.groups import Group, merged
 
 TITLE = "SCP-ECG"
 MAX_HUFFMAN = 1_000_000  # samples of all leads; each is decoded by itself, and a 12-lead ECG has some 60,000
@@ -80,8 +81,13 @@ def _parsed(
         raise ReadError(str(error).replace(str(file), str(path))) from None
     # sums are this module's own: it names each with both numbers
     parts = datakit.Parsed(parts.record, (*parts.notes, *notes))
-    channels = [datakit.stored(lead, 1e6 / rhythm.interval_us) for lead in parts.record.leads]
-    skipped = datakit.medians(parts.record)
+    rate_hz = 1e6 / rhythm.interval_us
+    begins: dict[int, list[Channel]] = {}
+    for lead, (first, _, _) in zip(parts.record.leads, rhythm.spans, strict=True):
+        begins.setdefault(first, []).append(datakit.stored(lead, rate_hz))
+    groups = [Group(f"from sample {first}", part, first / rate_hz) for first, part in begins.items()]
+    channels, left = merged(groups, declared) if len(groups) > 1 else (groups[0].channels, ())
+    skipped = (*datakit.medians(parts.record), *left)
     return assembled(path, TITLE, datakit.found(parts, channels, declared, skipped=skipped, details=details), declared)
 
 
@@ -156,7 +162,13 @@ def _rhythm(path: Path, data: bytes, sections: dict[int, tuple[int, int]]) -> Rh
 def _truncated(path: Path, data: bytes, rhythm: Rhythm, details: dict[str, str]) -> Found:
     """Return the leads of an uncompressed file that ran over. Raises ReadError when it is no such file."""
     spans = {last - first + 1 for first, last, _ in rhythm.spans}
-    if rhythm.differences or rhythm.subtracted or not rhythm.avm_nv or len(spans) != 1:
+    if (
+        rhythm.differences
+        or rhythm.subtracted
+        or not rhythm.avm_nv
+        or len(spans) != 1
+        or len({s[0] for s in rhythm.spans}) > 1
+    ):
         raise ReadError(f"{path}: no valid {TITLE} (it announces more samples than it holds)")
     samples, count = _LONGEST // 2, len(rhythm.spans)
     values = np.frombuffer(data, "<i2", samples * count, rhythm.begin).reshape(count, samples)
