@@ -371,11 +371,11 @@ def test_without_the_validation_data_the_thresholds_of_the_maximum_are_one_half(
 
 
 def test_metadata_that_the_model_does_not_know_is_said(run_path: Path, tmp_path: Path) -> None:
-    rows = [{"path": str(write(tmp_path, f"r{i}", i)), "labels": "NORM|MI", "sex": "xyz"} for i in range(4)]
+    rows = [{"path": str(write(tmp_path, f"r{i}", i)), "labels": "NORM|MI", "height": "tall"} for i in range(4)]
     pd.DataFrame(rows).to_csv(tmp_path / "m.csv", index=False)
     other = ingest("manifest", tmp_path / "m.csv", tmp_path / "corpus", workers=1).path
     report = evaluate(run_path, corpus=other, out=tmp_path / "out", resamples=10).report
-    assert any(note.startswith("metadata sex: the model does not know xyz") for note in report.notes)
+    assert any(note.startswith("metadata height: the model does not know tall") for note in report.notes)
 
 
 def test_a_report_is_read_back_as_it_was_written_and_damage_is_one_line(evaluated: Path, tmp_path: Path) -> None:
