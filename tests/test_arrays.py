@@ -171,6 +171,8 @@ def test_files_of_arrays_are_opened_with_their_table(suffix: str, tmp_path: Path
     source = open_source("arrays", path, options)
     entries = list(source.entries())
     assert [entry.record_id for entry in entries] == [f"r{i}" for i in range(6)]
+    assert [entry.metadata for entry in entries[:2]] == [{"age": 60.0}, {"age": 61.0}]
+    assert entries[0].labels == {"labels": ("A", "B")}
     np.testing.assert_array_equal(source.read(entries[4]).signal, X[4])
     with pytest.raises(EcgprismError, match="rate_hz is missing"):
         open_source("arrays", path, options | {"rate_hz": None})

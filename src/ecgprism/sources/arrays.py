@@ -19,7 +19,9 @@ from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ConfigError, EcgprismError, nearest, one_line
 from ecgprism.interface.card import Kind, Table, Task, is_missing
 from ecgprism.registry import register
+from ecgprism.sources.columns import column_name, legend, read_column
 from ecgprism.sources.contract import Entry
+from ecgprism.sources.labels import KindOrAuto, read_labels
 
 LABELS = "labels"
 KNOWN = (LABELS, "patient_id", "record_id")
@@ -87,29 +89,38 @@ class ArrayFileSource(ArraySource):
     """A .npy, .npz or .h5 file with signals (N, L, T), mapped from disk, and a CSV with a row for each of them.
 
     The CSV has a column `labels` (classes joined by `|`), and may have record_id, patient_id and metadata columns.
-    `rate_hz`, `unit` and `leads` (joined by a comma) must be said. `key` names the array of an .npz or .h5 file.
+    `rate_hz`, `unit` and `leads` (joined by a comma) must be said; `kind`, `classes`, `sex` and the table's cells are as
+    of a manifest. `key` names the array of an .npz or .h5 file.
     """
 
     def __init__(
         self, root: Path, labels: Path, rate_hz: float | None = None, unit: str | None = None, leads: str | None = None,
-        key: str | None = None, kind: Kind | None = None, task: str = LABELS, classes: str | None = None,
+        key: str | None = None, kind: KindOrAuto = "auto", task: str = LABELS, classes: str | None = None,
+        sex: str | None = None,
     ) -> None:  # fmt: skip
         """`root` is the file of signals."""
         signals = mapped(root, key)
-        names = [name.strip() for name in leads.split(",")] if leads else None
         table = _csv(labels)
         if LABELS not in table:
             raise EcgprismError(f"{labels}: column 'labels' is missing{nearest(LABELS, table)}")
+        cells = {name: list(enumerate(column, start=2)) for name, column in table.items()}
+        held = read_labels(labels, cells[LABELS], classes, kind, empty_is_negative=True)
+        columns = {
+            column_name(name, table): read_column(labels, name, column_name(name, table), cells[name], legend(sex))
+            for name in table
+            if name not in KNOWN
+        }
         super().__init__(
-            ArrayRecordings.of(signals, rate_hz, names, unit),
-            [[part.strip() for part in text.split("|") if part.strip()] for text in table[LABELS]],
-            classes=[part.strip() for part in classes.split("|")] if classes else None,
-            kind=kind,
+            ArrayRecordings.of(signals, rate_hz, [name.strip() for name in leads.split(",")] if leads else None, unit),
+            held.of_rows,
+            classes=held.classes,
+            kind=held.kind,
             task=task,
             patients=[patient or None for patient in table["patient_id"]] if "patient_id" in table else None,
             record_ids=table.get("record_id"),
-            metadata={name: column for name, column in table.items() if name not in KNOWN},
+            metadata={name: column.values for name, column in columns.items()},
         )
+        self.notes += [*held.notes, *(note for column in columns.values() for note in column.notes)]
 
 
 def mapped(path: Path, key: str | None = None) -> NDArray[Any]:
