@@ -89,8 +89,8 @@ class ArrayFileSource(ArraySource):
     """A .npy, .npz or .h5 file with signals (N, L, T), mapped from disk, and a CSV with a row for each of them.
 
     The CSV has a column `labels` (classes joined by `|`), and may have record_id, patient_id and metadata columns.
-    `rate_hz`, `unit` and `leads` (joined by a comma) must be said; `kind`, `classes`, `sex` and the table's cells are as
-    of a manifest. `key` names the array of an .npz or .h5 file.
+    `rate_hz`, `unit` and `leads` (joined by a comma) must be said; `kind`, `classes`, `sex` and the table's cells are
+    as of a manifest. `key` names the array of an .npz or .h5 file.
     """
 
     def __init__(
