@@ -26,7 +26,7 @@ from ecgprism.errors import ConfigError
 from ecgprism.formats import reading
 from ecgprism.formats.anonymisation import copies, secrets
 from ecgprism.formats.anonymisation.content import AnonymisationError, Copy, Source
-from ecgprism.formats.anonymisation.copies import anonymise
+from ecgprism.formats.anonymisation.copies import anonymize
 from ecgprism.formats.conversion import convert, write
 from tests.records import digital, write_wfdb
 
@@ -281,7 +281,7 @@ def parsed(path: Path) -> Any:
 def copied(tmp_path: Path, name: str, data: bytes, **options: Any) -> Path:
     source = tmp_path / f"source-{name}"
     source.write_bytes(data)
-    return anonymise(source, tmp_path / name, **options)
+    return anonymize(source, tmp_path / name, **options)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -546,7 +546,7 @@ def test_names_and_numbers_are_searched_for_in_parts_and_short_ones_alone() -> N
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_copy_of_a_copy_is_the_same_but_for_identifiers(name: str, tmp_path: Path) -> None:
     first = copied(tmp_path, name, MAKERS[name]())
-    second = anonymise(first, tmp_path / f"again-{name}")
+    second = anonymize(first, tmp_path / f"again-{name}")
     if name.startswith(("a.dcm", "implicit", "aecg")):
         assert len(second.read_bytes()) == pytest.approx(len(first.read_bytes()), abs=20)
     else:
@@ -621,12 +621,12 @@ def test_other_formats_are_refused_with_those_that_can_be(tmp_path: Path) -> Non
     with pytest.raises(
         AnonymisationError, match=r"WFDB cannot be anonymised; DICOM, GE MUSE XML, .* SCP-ECG and EDF can"
     ):
-        anonymise(record.with_suffix(".hea"), tmp_path / "b.hea")
+        anonymize(record.with_suffix(".hea"), tmp_path / "b.hea")
     (tmp_path / "c.txt").write_text("hello")
     with pytest.raises(AnonymisationError, match=r"c\.txt: not readable .* can be anonymised"):
-        anonymise(tmp_path / "c.txt", tmp_path / "d.txt")
+        anonymize(tmp_path / "c.txt", tmp_path / "d.txt")
     with pytest.raises(AnonymisationError, match="not readable"):
-        anonymise(tmp_path / "nowhere.dcm", tmp_path / "d.dcm")
+        anonymize(tmp_path / "nowhere.dcm", tmp_path / "d.dcm")
 
 
 def test_what_other_formats_are_told_to_do_leaves_nothing_of_the_patient(tmp_path: Path) -> None:
@@ -635,8 +635,8 @@ def test_what_other_formats_are_told_to_do_leaves_nothing_of_the_patient(tmp_pat
     header.write_text(header.read_text() + f"# Age: 97\n# Name: {FIRST}\n# Date: 19310314\n")
     wrann("a", "atr", np.array([40, 80]), ["N", '"'], aux_note=["", f"seen by {DOCTOR}"], write_dir=str(tmp_path))
     with pytest.raises(AnonymisationError, match=r"`ecgprism convert` it to \.edf.* and anonymize that"):
-        anonymise(header, tmp_path / "b.hea")
-    copy = anonymise(convert(header, tmp_path / "b.edf", fill=True), tmp_path / "c.edf")
+        anonymize(header, tmp_path / "b.hea")
+    copy = anonymize(convert(header, tmp_path / "b.edf", fill=True), tmp_path / "c.edf")
     for data in ((tmp_path / "b.edf").read_bytes(), copy.read_bytes()):
         assert not any(word.encode() in data for word in (FIRST, DOCTOR, "1931"))
     assert b"97" not in copy.read_bytes()[:256]
@@ -653,13 +653,13 @@ def test_source_and_existing_target_are_protected(tmp_path: Path) -> None:
     source = tmp_path / "a.xml"
     source.write_bytes(muse())
     with pytest.raises(ConfigError, match="the same file"):
-        anonymise(source, source, overwrite=True)
+        anonymize(source, source, overwrite=True)
     (tmp_path / "b.xml").write_bytes(b"theirs")
     with pytest.raises(ConfigError, match=r"b\.xml exists already"):
-        anonymise(source, tmp_path / "b.xml")
+        anonymize(source, tmp_path / "b.xml")
     assert source.read_bytes() == muse()
     said: list[str] = []
-    anonymise(source, tmp_path / "b.xml", overwrite=True, note=said.append)
+    anonymize(source, tmp_path / "b.xml", overwrite=True, note=said.append)
     assert any("left out" in message for message in said)
 
 
@@ -679,7 +679,7 @@ def test_a_truncated_file_is_one_error_and_leaves_nothing(name: str, tmp_path: P
         source = tmp_path / "source"
         source.write_bytes(data[:length])
         with pytest.raises(AnonymisationError, match="source"):
-            anonymise(source, tmp_path / "copy")
+            anonymize(source, tmp_path / "copy")
         assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -700,7 +700,7 @@ def test_any_damage_is_one_line_or_a_copy(tmp_path: Path, data: st.DataObject) -
     source, target = tmp_path / f"s{Path(name).suffix}", tmp_path / f"c{Path(name).suffix}"
     source.write_bytes(damaged)
     try:
-        anonymise(source, target, overwrite=True)
+        anonymize(source, target, overwrite=True)
     except AnonymisationError as error:
         assert "\n" not in str(error)
     assert not list(tmp_path.glob("*.partial"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ecgprism.formats.anonymisation.content import AnonymisationError
-from ecgprism.formats.anonymisation.copies import anonymise
+from ecgprism.formats.anonymisation.copies import anonymize
 from tests import plants
 from tests.test_anonymisation import MAKERS
 
@@ -36,7 +36,7 @@ def surviving(planted: Iterator[plants.Planted], suffix: str, folder: Path) -> t
         source, target = folder / f"source{suffix}", folder / f"copy{suffix}"
         source.write_bytes(data)
         try:
-            anonymise(source, target, overwrite=True)
+            anonymize(source, target, overwrite=True)
         except AnonymisationError:
             refused += 1
             continue

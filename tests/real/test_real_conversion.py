@@ -16,7 +16,7 @@ import pytest
 
 from ecgprism.formats import reading
 from ecgprism.formats.anonymisation.content import AnonymisationError
-from ecgprism.formats.anonymisation.copies import anonymise
+from ecgprism.formats.anonymisation.copies import anonymize
 from ecgprism.formats.conversion import convert, digitise
 from tests import plants
 from tests.test_planting import surviving
@@ -88,7 +88,7 @@ def test_a_real_recording_converts_within_half_a_step(name: str, suffix: str, tm
 @pytest.mark.parametrize("name", NAMED)
 def test_a_real_file_is_anonymised_with_the_same_samples(name: str, tmp_path: Path) -> None:
     source = real(name)
-    path = anonymise(source, tmp_path / f"copy{source.suffix}")
+    path = anonymize(source, tmp_path / f"copy{source.suffix}")
     before, after = parsed(source), parsed(path)
     for kind in ("leads", "median_beats"):
         ours, theirs = getattr(after, kind) or [], getattr(before, kind) or []
@@ -118,13 +118,13 @@ REFUSED = (
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_real_file_that_cannot_be_anonymised_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(AnonymisationError, match=r"DICOM, GE MUSE XML, .* EDF can"):
-        anonymise(real(name), tmp_path / "copy")
+        anonymize(real(name), tmp_path / "copy")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_real_file_without_ecg_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AnonymisationError, match="no channel that is labelled as ECG"):
-        anonymise(real("edf/test_edfann.edf"), tmp_path / "copy.edf")
+        anonymize(real("edf/test_edfann.edf"), tmp_path / "copy.edf")
 
 
 #: of the plants of a real file one in so many is tried; all of them take an hour

@@ -94,9 +94,9 @@ def anonymize(
 
     Example: `ecgprism anonymize ecg.dcm clean.dcm`
     """
-    from ecgprism.formats.anonymisation.copies import anonymise
+    from ecgprism.formats.anonymisation.copies import anonymize
 
-    written = anonymise(source, target, key=key, overwrite=overwrite, note=say)
+    written = anonymize(source, target, key=key, overwrite=overwrite, note=say)
     out_console.print(f"[bold]{escape(str(written))}[/]: written and verified; review it before you give it away")
 
 

@@ -31,7 +31,7 @@ NOT_COVERED = (
 )
 
 
-def anonymise(
+def anonymize(
     source: str | Path, target: str | Path, *, key: str = "", overwrite: bool = False, note: Note | None = None
 ) -> Path:
     """Write a copy of an ECG file without what identifies the patient or the people and places of the recording.
