@@ -193,7 +193,8 @@ def _chosen(path: Path, channels: Sequence[Channel], declared: Declared) -> tupl
         names = [channel.name for channel in channels]
         raise ReadError(
             f"{path}: no channel is a known ECG lead (channels: {', '.join(map(repr, names[:20]))})"
-            f"{nearest(names[0][:40], LEADS)} Declare other spellings, as in --lead {_option(names[0])}"
+            f"{nearest(names[0][:40], LEADS)} Declare other spellings, as in --lead "
+            f"{_option(names[0] + '#1' if names.count(names[0]) > 1 else names[0])}"
         )
     if len({channel.rate_hz for _, channel in kept}) > 1:
         rates = Counter(channel.rate_hz for _, channel in kept)
