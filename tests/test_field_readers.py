@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 import ecgprism as ep
 from ecgprism import archives
 from ecgprism.ecg.leads import canonical_lead
+from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import Recording
 from ecgprism.ecg.units import millivolts
 from ecgprism.errors import ReadError
 from ecgprism.formats import reading
-from ecgprism.formats.contract import demographics, with_limb_leads
+from ecgprism.formats.contract import with_limb_leads
 from tests.records import digital, write_raw, write_wfdb
 
 RATE_HZ = 200

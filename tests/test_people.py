@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from ecgprism.cli import app
 from ecgprism.corpus.ingestion import ingest
 from ecgprism.corpus.store import Corpus
-from ecgprism.ecg.metadata import age_years, is_missing_text, number, settle, sex
+from ecgprism.ecg.metadata import age_years, is_missing_text, number, settle, sex_of
 from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.interface.card import Task
 from ecgprism.sources.opening import open_source
@@ -75,19 +75,19 @@ def test_ages_are_years_of_a_person(text: object, years: float | None) -> None:
 
 @pytest.mark.parametrize("text", ["F", "f", "female", " Female ", "FEMALE", "woman", "w", "W"])
 def test_female_has_many_spellings(text: str) -> None:
-    assert sex(text) == "female"
+    assert sex_of(text) == "female"
 
 
 @pytest.mark.parametrize("text", ["M", "m", "male", "Male ", "man", "MAN"])
 def test_male_has_many_spellings(text: str) -> None:
-    assert sex(text) == "male"
+    assert sex_of(text) == "male"
 
 
 def test_codes_of_sex_mean_what_the_legend_says_and_nothing_without() -> None:
-    assert [sex(code) for code in ("1", "0", 1, "x", "")] == [None] * 5
+    assert [sex_of(code) for code in ("1", "0", 1, "x", "")] == [None] * 5
     legend = {"1": "female", "0": "male", "Kvinde": "woman"}
     codes = ("1", "0", 1, 0.0, "1.0", "kvinde", "M", "2")
-    assert [sex(code, legend) for code in codes] == [
+    assert [sex_of(code, legend) for code in codes] == [
         "female",
         "male",
         "female",

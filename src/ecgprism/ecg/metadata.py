@@ -73,7 +73,7 @@ def age_years(value: object) -> float | None:
     return years if years <= MAX_AGE_YEARS else None
 
 
-def sex(value: object, legend: Mapping[str, str] | None = None) -> str | None:
+def sex_of(value: object, legend: Mapping[str, str] | None = None) -> str | None:
     """Return `female` or `male` for the usual spellings, or those of a legend (`{"1": "female"}`); None for others."""
     text = str(value).strip().lower().rstrip(".")
     if legend:
@@ -99,7 +99,7 @@ def settle(metadata: Mapping[str, float | str], where: str) -> tuple[dict[str, f
         if is_missing_text(value):
             continue
         if name == "sex":
-            found: float | str | None = sex(value)
+            found: float | str | None = sex_of(value)
         elif name == "age":
             found = age_years(value)
         else:
@@ -109,3 +109,12 @@ def settle(metadata: Mapping[str, float | str], where: str) -> tuple[dict[str, f
         else:
             kept[name] = found
     return kept, notes
+
+
+def demographics(
+    age: object = None, sex: object = None, height_cm: object = None, weight_kg: object = None
+) -> dict[str, float | str]:
+    """Return metadata of what a file says of the patient; what is missing or impossible is left out."""
+    said = {"age": age_years(age), "sex": sex_of(sex), "height": number(height_cm), "weight": number(weight_kg)}
+    held = {name: value for name, value in said.items() if value is not None}
+    return {name: value for name, value in held.items() if isinstance(value, str) or within_limits(name, value)}

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
@@ -25,19 +23,20 @@ from ecgprism.config import Config, parse_config
 from ecgprism.corpus.inputs import CorpusAssembler
 from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.evidence.ensembles import Ensemble, ensemble
-from ecgprism.evidence.run import TEST, answers_on, as_table
+from ecgprism.evidence.run import answers_on, as_table
 from ecgprism.files import atomic
 from ecgprism.interface.scoring import score
 from ecgprism.metrics.contrasts import CINC2017, essentials, primary
 from ecgprism.model.engine import TorchEngine
 from ecgprism.model.prism import PrismModel, parameters
+from ecgprism.processes import start_worker
 from ecgprism.registry import find, load_plugin, options
 from ecgprism.training.devices import set_threads
-from ecgprism.training.folder import CONFIG, HISTORY, VALIDATION
+from ecgprism.training.folder import COALITIONS, CONFIG, HISTORY, TEST, VALIDATION
 from ecgprism.training.preparation import Prepared, prepare
 from ecgprism.training.run import fit
 
-RUNS, COALITIONS = "runs", "coalitions.npz"
+RUNS = "runs"
 POLL_S = 1.0
 
 
@@ -243,17 +242,10 @@ def _epochs(run: Path) -> int:
         return 0
 
 
-def _start_worker(parent: int, threads: int) -> None:
+def _start_worker(parent_pid: int, threads: int) -> None:
     """Prepare a worker process: its threads, and its end with its parent's (two must not write one folder)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    start_worker(parent_pid, POLL_S)
     set_threads(threads)
-
-    def follow() -> None:
-        while os.getppid() == parent:
-            time.sleep(POLL_S)
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def train_one(config: Config, out: Path, coalitions: bool) -> None:

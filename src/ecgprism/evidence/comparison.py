@@ -12,13 +12,13 @@ import pandas as pd
 
 from ecgprism.errors import EcgprismError, nearest
 from ecgprism.evidence.reports import ComparisonReport, Discordance, PairReport, RunReport, Terms
-from ecgprism.evidence.run import TEST, Run
+from ecgprism.evidence.run import Run
 from ecgprism.interface.answers import Answers
 from ecgprism.interface.storage import MODEL
 from ecgprism.metrics.contrasts import Pair, ScoreTable, minus, tabulate
 from ecgprism.metrics.intervals import Difference
 from ecgprism.metrics.significance import delong_difference, holm, mcnemar
-from ecgprism.training.folder import METRICS, PREDICTIONS
+from ecgprism.training.folder import METRICS, PREDICTIONS, TEST
 
 P = TypeVar("P", Difference, Discordance)  # what has a p value
 RULES = {

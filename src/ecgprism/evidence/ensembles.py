@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ecgprism.evidence.run import TEST
 from ecgprism.interface.answers import Answers
 from ecgprism.interface.card import is_multiclass
 from ecgprism.interface.storage import read_card
 from ecgprism.metrics import calibration
 from ecgprism.metrics.scores import Floats
-from ecgprism.training.folder import RUN, VALIDATION
+from ecgprism.training.folder import TEST, VALIDATION, read_facts
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Ensemble:
 def ensemble(runs: Sequence[Path]) -> Ensemble:
     """Return the models of finished trainings as one ensemble."""
     card = read_card(runs[0])
-    facts = [json.loads((run / RUN).read_text()) for run in runs]
+    facts = [read_facts(run) for run in runs]
     tables = {name: [pd.read_parquet(run / name) for run in runs] for name in (VALIDATION, TEST)}
     answers = {name: [Answers.from_table(t, card.kind, card.classes) for t in each] for name, each in tables.items()}
     return together(

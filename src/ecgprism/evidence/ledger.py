@@ -21,13 +21,14 @@ from ecgprism.config import Config
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
 from ecgprism.evidence import verdicts
-from ecgprism.evidence.ablation import COALITIONS, RUNS, Ablation, AblationProgress, plan, train_all
+from ecgprism.evidence.ablation import RUNS, Ablation, AblationProgress, plan, train_all
 from ecgprism.evidence.ensembles import Ensemble, average
 from ecgprism.evidence.reports import Costs, LedgerReport, ModelReport, Support, Worth
 from ecgprism.evidence.verdicts import RULE
 from ecgprism.files import LOCK, atomic, locked
 from ecgprism.interface.answers import Answers
 from ecgprism.metrics.contrasts import AUROC, Contrast, Pair, ScoreTable, minus, tabulate
+from ecgprism.training.folder import COALITIONS
 
 LEDGER, PLAN = "ledger.json", "ablation.yaml"
 FUSED, BEST, CONTROL, AVERAGE = "fused", "best single", "control", "average of singles"

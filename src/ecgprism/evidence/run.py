@@ -21,8 +21,6 @@ from ecgprism.metrics.contrasts import primary
 from ecgprism.model.prism import PrismModel
 from ecgprism.training.folder import CONFIG
 
-TEST = "test.parquet"  # predictions on the test split, in an ablation; an evaluation has a file of its own
-
 
 @dataclass(frozen=True)
 class Run:

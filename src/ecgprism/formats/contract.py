@@ -22,7 +22,6 @@ from ecgprism.errors import ReadError, nearest
 MAX_SAMPLES = 2_000_000_000  # of all channels together; more is a damaged length field
 FREE_SAMPLES = 5_000_000  # however small a file is, so many may come of it; beyond, two of each byte
 MAX_CHANNELS = 10_000
-MAX_AGE_YEARS = 130
 MAX_ELEMENTS = 200_000  # of an XML file; ECGs have some thousands
 LEFT_OUT = "-"  # among declared leads: this channel is none
 
@@ -355,34 +354,3 @@ def check_xml(path: Path) -> None:
     count = path.read_bytes().count(b"<") // 2
     if count > MAX_ELEMENTS:
         raise ReadError(f"{path}: XML of about {count} elements; expected at most {MAX_ELEMENTS} of an ECG")
-
-
-_YEARS_PER = {"": 1.0, "y": 1.0, "a": 1.0, "m": 1 / 12, "w": 7 / 365.2425, "d": 1 / 365.2425}
-_AGE = re.compile(
-    r"(\d{1,4}(?:\.\d{1,6})?)\s?(?:(y|a|m|w|d)|(y)(?:rs?|ears?)\.?|(m)onths?|(w)eeks?|(d)ays?)?", re.IGNORECASE
-)
-_SEXES = {"female": ("f", "female", "w", "woman"), "male": ("m", "male", "man")}
-
-
-def demographics(
-    age: object = None, sex: object = None, height_cm: object = None, weight_kg: object = None
-) -> dict[str, float | str]:
-    """Return metadata of what a file says of the patient; what is missing or impossible is left out."""
-    out: dict[str, float | str] = {}
-    text = str(age).strip() if age is not None else ""
-    said = _AGE.fullmatch(text) if len(text) < 30 else None
-    years = float(said[1]) * _YEARS_PER[next(filter(None, said.groups()[1:]), "").lower()] if said else -1.0
-    if 0 <= years <= MAX_AGE_YEARS:
-        out["age"] = years
-    for key, value, limit in (("height", height_cm, 260), ("weight", weight_kg, 400)):
-        number = _number(value)
-        if number is not None and 0 < number <= limit:
-            out[key] = number
-    letter = str(sex or "").strip().lower()
-    known = next((name for name, spellings in _SEXES.items() if letter in spellings), None)
-    return out | ({"sex": known} if known else {})
-
-
-def _number(value: object) -> float | None:
-    text = str(value).strip() if value is not None else ""
-    return float(text) if len(text) < 30 and re.fullmatch(r"\d+(\.\d+)?", text) else None

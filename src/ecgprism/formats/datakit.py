@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ecgprism.ecg.leads import canonical_lead
+from ecgprism.ecg.metadata import demographics
 from ecgprism.errors import ReadError, one_line
-from ecgprism.formats.contract import Channel, Declared, Found, demographics
+from ecgprism.formats.contract import Channel, Declared, Found
 from ecgprism.formats.groups import Group, merged
 
 MAX_MARKUP = 40_000  # `<` of an XML file; ECGs have some thousands

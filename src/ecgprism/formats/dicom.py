@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import Recording
 from ecgprism.ecg.units import MILLIVOLTS_PER_UNIT
 from ecgprism.errors import ReadError, one_line
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged, demographics
+from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged
 from ecgprism.formats.datakit import library, noted, usable
 from ecgprism.formats.groups import MAX_GROUPS, Group, merged
 

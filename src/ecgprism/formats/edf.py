@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ReadError
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, check_size, demographics
+from ecgprism.formats.contract import Channel, Declared, Found, assembled, check_size
 
 EDF_MAGIC, BDF_MAGIC = b"0       ", b"\xffBIOSEMI"
 _DAYS_PER_YEAR = 365.2425

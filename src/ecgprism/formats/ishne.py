@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import Recording, check_rate
 from ecgprism.errors import ReadError
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged, demographics
+from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged
 from ecgprism.formats.datakit import usable
 
 MAGIC = b"ISHNE1.0"

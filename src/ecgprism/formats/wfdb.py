@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ, Recording, check_rate
 from ecgprism.ecg.units import millivolts
 from ecgprism.errors import ReadError, one_line
@@ -29,7 +30,6 @@ from ecgprism.formats.contract import (
     assembled,
     check_regular,
     check_size,
-    demographics,
 )
 
 NOT_RECORDED = -32768  # format 16's marker for an invalid sample

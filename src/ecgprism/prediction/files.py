@@ -17,7 +17,7 @@ from ecgprism.ecg.quality import doubts
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, ReadError, one_line
 from ecgprism.formats.contract import Declared
-from ecgprism.interface.answers import Answers, decide
+from ecgprism.interface.answers import Answers, decide, threshold_columns
 from ecgprism.interface.card import Card, Table
 from ecgprism.interface.inputs import SignalAssembler
 from ecgprism.interface.scoring import Engine, Scores, score
@@ -88,7 +88,7 @@ def predict(
     strict: bool = False,
     note: Callable[[str], None] = warn,
 ) -> pd.DataFrame:
-    """Return one row per recording: record_id, path, `p_<class>`, label(s) and `problem`.
+    """Return one row per recording: record_id, path, `p_<class>`, label(s), `problem`, and thresholds `t_<class>`.
 
     `recordings` are files and folders, or signals (N, L, T), or a list of (L, T). `rate_hz`, `unit` and `leads` say
     what files do not say themselves, and arrays never do; `lead_aliases` which names are leads. `metadata` holds for
@@ -103,7 +103,8 @@ def predict(
         answers = _answers(chunk, scores)
         labels = [LABELS_JOIN.join(held) for held in answers.labels()]
         columns: dict[str, Sequence[object] | NDArray[Any]] = {**answers.columns(), "labels": labels}
-        tables.append(chunk.table(columns).fillna({"labels": ""}))
+        limits = threshold_columns(scores.card.classes, scores.card.thresholds)
+        tables.append(chunk.table(columns).fillna({"labels": ""}).assign(**limits))
     return pd.concat(tables, ignore_index=True)
 
 

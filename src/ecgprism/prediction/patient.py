@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
+from ecgprism.ecg.metadata import MAX_AGE_YEARS, age_years, is_missing_text, number, sex_of
 from ecgprism.errors import EcgprismError, nearest
-from ecgprism.formats.contract import MAX_AGE_YEARS, demographics
 from ecgprism.interface.card import Card, Column
-
-_MISSING = ("", "nan", "na", "n/a", "none", "null", "unknown", "?", "-")
 
 
 def known_values(card: Card, given: Mapping[str, float | str]) -> dict[str, float | str]:
@@ -29,19 +26,16 @@ def known_values(card: Card, given: Mapping[str, float | str]) -> dict[str, floa
 
 def known_value(column: Column, said: object) -> tuple[float | str | None, str]:
     """Return a value as a column has it, None for missing or unknown; and what is wrong with an unknown one."""
-    text = "" if said is None else str(said).strip()
-    if text.lower() in _MISSING:
+    if is_missing_text(said):
         return None, ""
+    text = str(said).strip()
     if column.categories is not None:
         return _category(column, text)
-    try:
-        number = float(text)
-    except ValueError:
-        return None, f"{column.name}={text[:40]}: expected a number"
-    if not math.isfinite(number) or (column.name == "age" and not 0 <= number <= MAX_AGE_YEARS):
-        limits = f"0 to {MAX_AGE_YEARS} years" if column.name == "age" else "a number"
-        return None, f"{column.name}={text[:40]}: expected {limits}"
-    return number, ""
+    found = age_years(said) if column.name == "age" else number(said)
+    if found is None:
+        expected = f"0 to {MAX_AGE_YEARS} years" if column.name == "age" else "a number"
+        return None, f"{column.name}={text[:40]}: expected {expected}"
+    return found, ""
 
 
 def _category(column: Column, text: str) -> tuple[str | None, str]:
@@ -49,9 +43,9 @@ def _category(column: Column, text: str) -> tuple[str | None, str]:
     if text in categories:
         return text, ""
     same = [known for known in categories if known.lower() == text.lower()]
-    sex = demographics(sex=text).get("sex") if column.name == "sex" else None
+    sex = sex_of(text) if column.name == "sex" else None
     if sex:
-        same = same or [known for known in categories if demographics(sex=known).get("sex") == sex]
+        same = same or [known for known in categories if sex_of(known) == sex]
     if len(same) == 1:
         return same[0], ""
     return None, f"{column.name}={text[:40]}: the model does not know it{nearest(text[:40], categories)}"

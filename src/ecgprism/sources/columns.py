@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecgprism.ecg.metadata import age_years, is_missing_text, number, sex, within_limits
+from ecgprism.ecg.metadata import age_years, is_missing_text, number, sex_of, within_limits
 from ecgprism.errors import EcgprismError
 
 LEAST_NUMBERS = 0.9  # of the cells that are given: then the others are mistakes, not categories
@@ -35,7 +35,7 @@ def legend(text: str | None) -> dict[str, str]:
     found = {}
     for pair in text.split("|") if text else ():
         code, colon, meant = pair.partition(":")
-        if not colon or sex(meant) is None:
+        if not colon or sex_of(meant) is None:
             raise EcgprismError(f"sex: {pair!r}: expected CODE:female or CODE:male, as in 1:female|0:male")
         found[code.strip()] = meant.strip()
     return found
@@ -57,7 +57,7 @@ def read_column(path: Path, column: str, name: str, cells: Sequence[tuple[int, s
 
 
 def _sexes(path: Path, column: str, cells: Sequence[tuple[int, str]], codes: dict[str, str]) -> Column:
-    values = [None if is_missing_text(text) else sex(text, codes) for _, text in cells]
+    values = [None if is_missing_text(text) else sex_of(text, codes) for _, text in cells]
     odd = [cell for cell, value in zip(cells, values, strict=True) if not value and not is_missing_text(cell[1])]
     for line, text in odd:
         if number(text) is not None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from ecgprism.ecg.metadata import age_years, is_missing_text, settle, sex
+from ecgprism.ecg.metadata import age_years, is_missing_text, settle, sex_of
 from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ReadError
 
@@ -41,7 +41,7 @@ def demographics(lines: list[str]) -> dict[str, float | str]:
             years = age_years(text)
             found["age"] = text if years is None else years
         else:
-            found["sex"] = sex(text) or text
+            found["sex"] = sex_of(text) or text
     return found
 
 

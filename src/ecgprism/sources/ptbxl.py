@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import pandas as pd
 from pydantic import Field
 
-from ecgprism.ecg.metadata import is_missing_text, number, sex
+from ecgprism.ecg.metadata import is_missing_text, number, sex_of
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError
 from ecgprism.formats import reading
@@ -133,7 +133,7 @@ def _patient(row: Mapping[Hashable, object]) -> dict[str, float | str]:
     """Return what a row says of the patient; what is no number as it stands there, for ingest to name."""
     given = {key: row[key] for key in ("age", "sex", *_NUMERIC) if not is_missing_text(row.get(key))}
     found = {key: given[key] if (value := number(given[key])) is None else value for key in given}
-    age, coded = found.get("age"), sex(given["sex"], SEX_CODES) if "sex" in given else None
+    age, coded = found.get("age"), sex_of(given["sex"], SEX_CODES) if "sex" in given else None
     if isinstance(age, float) and age >= AGE_OVER_89:
         found["age"] = AGE_90_OR_OVER
     if coded is not None:

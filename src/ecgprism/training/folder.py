@@ -17,11 +17,11 @@ HISTORY = "history.csv"  # one line an epoch
 RUN = "run.json"  # fingerprint of the data, versions, what the training cost
 TENSORBOARD, CSV, MLFLOW, WANDB = "tensorboard", "csv", "mlflow", "wandb"  # logs
 METRICS, PREDICTIONS = "metrics.json", "predictions.parquet"  # of the last evaluation
-VALIDATION, COALITIONS = "validation.parquet", "coalitions.npz"  # in an ablation
+VALIDATION, TEST, COALITIONS = "validation.parquet", "test.parquet", "coalitions.npz"  # in an ablation
 STRESS, STRESS_PICTURE = "stress.json", "stress.png"
 OWN = (
     CONFIG, LAST, HISTORY, RUN, TENSORBOARD, CSV, MLFLOW, WANDB, PLUGINS, MODEL, SIDECAR, METRICS, PREDICTIONS,
-    VALIDATION, COALITIONS, STRESS, STRESS_PICTURE,
+    VALIDATION, TEST, COALITIONS, STRESS, STRESS_PICTURE,
 )  # fmt: skip
 
 
