@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from ecgprism.cli import app
+from ecgprism.cli.entry import app
 from ecgprism.corpus.ingestion import ingest
 from ecgprism.corpus.meta import ITEMS, META, RECORDS, SIGNALS, TABLES, CorpusMeta, file_digest, read_meta, write_meta
 from ecgprism.corpus.store import Corpus

@@ -113,7 +113,7 @@ def test_what_is_declared_reaches_the_readers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"sex": "xyz"}, "sex=xyz: the model does not know it"), ({"age": "old"}, "age=old: expected a number"),
+        ({"sex": "xyz"}, "sex=xyz: the model does not know it"), ({"age": "old"}, "age=old: expected 0 to 130 years"),
         ({"age": -500}, "expected 0 to 130 years"), ({"age": 99999}, "expected 0 to 130 years"),
         ({"agee": 3}, "no such column; did you mean 'age'"), ({"age": "inf"}, "expected 0 to 130"),
     ],

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from ecgprism.cli import app
+from ecgprism.cli.entry import app
 from ecgprism.corpus.ingestion import ingest
 from ecgprism.corpus.store import Corpus
 from ecgprism.ecg.metadata import age_years, is_missing_text, number, settle, sex_of

@@ -476,6 +476,11 @@ def test_simulated_refuses_impossible_options(option: dict[str, object]) -> None
 def small(name: str, folder: Path) -> Source:
     if name == "simulated":
         return open_source(name, None, {"n": 2})
+    if name == "arrays":
+        np.save(folder / "x.npy", np.random.default_rng(0).normal(0, 0.2, (2, 1, 500)))
+        (folder / "y.csv").write_text("labels\nA\nB\n")
+        options = {"labels": str(folder / "y.csv"), "rate_hz": 100, "unit": "mV", "leads": "I"}
+        return open_source(name, folder / "x.npy", options)
     rows = [ptbxl_row(1, {"NORM": 100.0}), ptbxl_row(2, {"IMI": 50.0})]
     makers = {
         "cinc2017": lambda: write_cinc(folder, "NA"),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,17 @@ class ArrayFileSource(ArraySource):
             metadata={name: column.values for name, column in columns.items()},
         )
         self.notes += [*held.notes, *(note for column in columns.values() for note in column.notes)]
+        self.root, self.key, self.pid = root, key, os.getpid()
+
+    def read(self, entry: Entry) -> Recording:
+        """Return one recording; each process opens the file for itself."""
+        if self.pid != os.getpid():
+            self.recordings, self.pid = replace(self.recordings, signals=mapped(self.root, self.key)), os.getpid()
+        return super().read(entry)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the signals in their file."""
+        return {**vars(self), "recordings": replace(self.recordings, signals=()), "pid": -1}
 
 
 def mapped(path: Path, key: str | None = None) -> NDArray[Any]:
