@@ -16,7 +16,7 @@ from scipy.ndimage import uniform_filter1d
 from ecgprism.ecg.leads import LEADS
 
 BITS, BANDS, BAND_BITS = 128, 6, 21
-BINS = 256  # the signature is that of the means of so many stretches: noise of the quantisation averages out
+BINS = 128  # the signature is that of the means of so many stretches: noise of the quantisation averages out
 MIN_SAMPLES = 50  # below, chance alone makes slopes alike
 MAX_DIFFERENT_BITS = 24  # of a copy whose integers are coarse; of two ECGs about 64 differ
 NEIGHBOURS = 8  # that a record is compared with in a band: those with the nearest signatures
@@ -32,10 +32,17 @@ def signature(signal: NDArray[np.float32], leads: Sequence[str]) -> str | None:
         return None
     bins = min(BINS, signal.shape[1])
     width = signal.shape[1] // bins
-    sums = signal[row, : bins * width].reshape(bins, width) @ np.ones(width, dtype=np.float32)
+    sums = signal[row, : bins * width].reshape(bins, width) @ _ones(width)
     slopes = sums[1:] - sums[:-1]
-    bits = np.where(np.isnan(slopes), np.float32(0), slopes) @ _directions()[: bins - 1] > 0
-    return np.packbits(bits).tobytes().hex()
+    projected = slopes @ _directions()[: bins - 1]
+    if projected[0] != projected[0]:  # NaN: a gap has no slope
+        projected = np.nan_to_num(slopes) @ _directions()[: bins - 1]
+    return np.packbits(projected > 0).tobytes().hex()
+
+
+@cache
+def _ones(width: int) -> NDArray[np.float32]:
+    return np.ones(width, dtype=np.float32)
 
 
 @cache
@@ -47,8 +54,10 @@ def _directions() -> NDArray[np.float32]:
 def compared_lead(signal: NDArray[np.float32], leads: Sequence[str]) -> int | None:
     """Return the row of the lead that recordings are compared by: II where it holds anything, else I, III, ..."""
     for lead in _ORDER:
-        if lead in leads and np.isfinite(np.fmax.reduce(signal[row := leads.index(lead)])):
-            return row
+        if lead in leads:
+            values = signal[row := leads.index(lead)]
+            if values[0] == values[0] or not np.isnan(values).all():
+                return row
     return None
 
 

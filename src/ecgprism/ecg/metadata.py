@@ -55,7 +55,12 @@ def number(value: object) -> float | None:
     """Return a finite number as people write it (`63`, `63.5`, `63,5`), or None; `1,234` may be two, so it is none."""
     if isinstance(value, bool) or not isinstance(value, str | Real):
         return None
-    text = str(value).strip()
+    if not isinstance(value, str):
+        try:
+            return float(value) if math.isfinite(value) else None
+        except OverflowError:  # a whole number of 400 digits
+            return None
+    text = value.strip()
     if len(text) > MOST_CHARACTERS or not _NUMBER.fullmatch(text):
         return None
     found = float(text.replace(",", "."))
@@ -64,7 +69,9 @@ def number(value: object) -> float | None:
 
 def age_years(value: object) -> float | None:
     """Return an age in years (`63`, `63,5`, `63Y`, `063 years`, `6 months`), or None where it is no age of a person."""
-    text = str(value).strip().lower() if isinstance(value, str | Real) else ""
+    if isinstance(value, int | float):
+        return float(value) if 0 <= value <= MAX_AGE_YEARS else None
+    text = value.strip().lower() if isinstance(value, str) else ""
     match = _AGE.fullmatch(text) if len(text) <= MOST_CHARACTERS else None
     unit = match[2].strip().rstrip(".") if match else None
     if match is None or unit not in _YEARS:
@@ -103,7 +110,8 @@ def settle(metadata: Mapping[str, float | str], where: str) -> tuple[dict[str, f
         elif name == "age":
             found = age_years(value)
         else:
-            found = value if isinstance(value, str) or (math.isfinite(value) and within_limits(name, value)) else None
+            found = value if isinstance(value, str) else number(value)
+            found = found if isinstance(found, str) or found is None or within_limits(name, found) else None
         if found is None:
             notes.append(f"{where}: {name} {value!r} is none: taken as missing")
         else:
