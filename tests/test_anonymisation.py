@@ -406,6 +406,16 @@ def test_dicom_keeps_what_the_profile_allows_and_replaces_identifiers_consistent
     assert "ChannelLabel" not in wave.ChannelDefinitionSequence[0]
 
 
+def test_a_dicom_whose_identifiers_pydicom_made_is_copied(tmp_path: Path) -> None:
+    file = pydicom.dcmread(io.BytesIO(dicom()))
+    file.StudyInstanceUID, file.SeriesInstanceUID = pydicom.uid.generate_uid(), pydicom.uid.generate_uid()
+    stream = io.BytesIO()
+    file.save_as(stream)
+    copy = pydicom.dcmread(copied(tmp_path, "a.dcm", stream.getvalue()))
+    assert copy.file_meta.ImplementationVersionName == "ecgprism"
+    assert copy.StudyInstanceUID.startswith("2.25.") and copy.StudyInstanceUID != file.StudyInstanceUID
+
+
 def test_dicom_keeps_the_age_of_a_child_in_its_unit(tmp_path: Path) -> None:
     assert pydicom.dcmread(copied(tmp_path, "a.dcm", dicom("006M"))).PatientAge == "006M"
 

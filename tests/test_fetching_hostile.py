@@ -206,6 +206,15 @@ def test_a_file_that_is_a_folder_too_is_refused(replica: Replica, tmp_path: Path
     assert not (tmp_path / "in").exists()
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 248, "é" * 124, "a/" * 40 + "b", "abcdefgh/" * 120 + "b"])
+def test_a_name_that_no_file_system_takes_is_refused(replica: Replica, tmp_path: Path, name: str) -> None:
+    replica.sums = f"{'0' * 64} {name}\n".encode()
+    assert "is too long: nothing was fetched" in failure(replica, tmp_path / "in")
+    replica.sums = None
+    replica.files = {"x" * 247: b"a"}
+    run(replica, tmp_path / "in")
+
+
 def test_members_that_are_file_and_folder_are_refused(replica: Replica, tmp_path: Path) -> None:
     pack(replica, zipped({"training2017": b"a", "training2017/b": b"c"}))
     assert "would be a file and a folder" in failure(replica, tmp_path, name="cinc2017")

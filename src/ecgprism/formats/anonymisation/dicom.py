@@ -48,6 +48,7 @@ _SCP_MEANINGS = {
     "5.10.3-15": "T Axis", "5.13.5-7": "PR Interval", "5.13.5-9": "QRS Duration", "5.13.5-11": "QT Interval",
     "5.4.5-33-1": "Electrode Placement",
 }  # fmt: skip
+_PROGRAM = "2.25.155077665931807499115834027537488690881"
 _EMPTY = "StudyDate StudyTime AccessionNumber ReferringPhysicianName StudyID PatientName PatientID PatientBirthDate"
 _NUMBERS_OF = {"PatientID", "OtherPatientIDs", "AccessionNumber", "AdmissionID", "DeviceSerialNumber"}
 
@@ -223,6 +224,8 @@ def copied(source: Source) -> Copy:
         _add_identity(pydicom, source, file, copy)
         copy.file_meta = pydicom.dataset.FileMetaDataset()
         copy.file_meta.TransferSyntaxUID = syntax
+        # pydicom would write its own, whose root stands in the identifiers of files that it made: none may be left
+        copy.file_meta.ImplementationClassUID, copy.file_meta.ImplementationVersionName = _PROGRAM, "ecgprism"
         stream = io.BytesIO()
         copy.save_as(stream, enforce_file_format=True)
         found = set().union(*map(_secrets_of, file.iterall()))
