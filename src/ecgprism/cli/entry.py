@@ -11,7 +11,6 @@ import typer
 from ecgprism.cli import corpora, evidence, models, recordings
 from ecgprism.cli.terminal import app, fail, out_console
 from ecgprism.errors import EcgprismError
-from ecgprism.registry import load_plugin
 
 __all__ = ["app", "corpora", "evidence", "main", "models", "recordings"]
 
@@ -62,8 +61,11 @@ def load_plugins(
     ] = False,
 ) -> None:
     """See one ECG through several views at once, fuse them, and measure what each view is worth."""
-    for file in plugin or ():
-        load_plugin(file)
+    if plugin:
+        from ecgprism.registry import load_plugin
+
+        for file in plugin:
+            load_plugin(file)
 
 
 def _plugins_first(words: list[str]) -> list[str]:
