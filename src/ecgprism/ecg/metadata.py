@@ -110,8 +110,8 @@ def settle(metadata: Mapping[str, float | str], where: str) -> tuple[dict[str, f
         elif name == "age":
             found = age_years(value)
         else:
-            found = value if isinstance(value, str) else number(value)
-            found = found if isinstance(found, str) or found is None or within_limits(name, found) else None
+            size = None if isinstance(value, str) else number(value)
+            found = value if isinstance(value, str) or (size is not None and within_limits(name, size)) else None
         if found is None:
             notes.append(f"{where}: {name} {value!r} is none: taken as missing")
         else:
