@@ -57,8 +57,7 @@ class Chunk:
     @property
     def full(self) -> bool:
         """Whether no more should be held."""
-        # most models take twelve leads: so many are held, however few a file has
-        samples = sum(max(len(each.signal), 12) * each.signal.shape[1] for each in self.inputs)
+        samples = sum(each.signal.size for each in self.inputs)
         return len(self.paths) >= CHUNK_FILES or samples >= CHUNK_SAMPLES
 
     def table(self, columns: Mapping[str, Sequence[object] | NDArray[Any]]) -> pd.DataFrame:
