@@ -157,7 +157,7 @@ def test_a_chunk_ends_by_samples_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return score(engine, assembler)
 
     monkeypatch.setattr(files, "score", counted)
-    monkeypatch.setattr(files, "CHUNK_SAMPLES", 2000)
+    monkeypatch.setattr(files, "CHUNK_SAMPLES", 12 * 1000)
     pd.testing.assert_frame_equal(ep.predict(Counting(), [tmp_path]), whole)
     assert sizes == [2, 2, 1]
 

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ecgprism.ecg.conditioning import prepared_signal
+from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.quality import doubts
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, ReadError, one_line
@@ -57,7 +58,8 @@ class Chunk:
     @property
     def full(self) -> bool:
         """Whether no more should be held."""
-        samples = sum(each.signal.size for each in self.inputs)
+        # a model of twelve leads gets twelve, however few a file has
+        samples = sum(max(len(each.signal), len(STANDARD_LEADS)) * each.signal.shape[1] for each in self.inputs)
         return len(self.paths) >= CHUNK_FILES or samples >= CHUNK_SAMPLES
 
     def table(self, columns: Mapping[str, Sequence[object] | NDArray[Any]]) -> pd.DataFrame:
