@@ -141,19 +141,10 @@ def ingest(
                 journal = Journal(folder, settings)
                 resumed = journal.done
                 progress(resumed, total)
+                entries = islice(_entries(opened, excluded, digest), resumed, None)
                 work = partial(_prepare, opened, rate_hz)
-                entries = _entries(opened, excluded, digest)
-                with (
-                    journal.opened(),
-                    contextlib.closing(
-                        _prepared(work, islice(entries, resumed, None), workers or os.cpu_count() or 1, limits)
-                    ) as prepared,
-                ):
-                    for number, written in enumerate(prepared, start=resumed + 1):
-                        if strict and written.rejected is not None:
-                            raise ReadError(f"{written.record_id}: {written.rejected}")
-                        journal.append(written)
-                        progress(number, total)
+                prepared = _prepared(work, entries, workers or os.cpu_count() or 1, limits)
+                _write(journal, prepared, strict, lambda number: progress(number, total))
                 meta = _finish(journal, settings, opened)
             _publish(folder, out)
     except OSError as error:
@@ -260,6 +251,16 @@ def _prepared(
             entry = sent.popleft()
             where = entry.path or entry.record_id
             yield _rejected(entry, f"{where}: {result.reason}") if isinstance(result, Failure) else result
+
+
+def _write(journal: Journal, prepared: Generator[JournalEntry], strict: bool, progress: Callable[[int], None]) -> None:
+    """Append every record to the journal. Raises ReadError at the first that is rejected, if `strict`."""
+    with journal.opened(), contextlib.closing(prepared):
+        for number, entry in enumerate(prepared, start=journal.done + 1):
+            if strict and entry.rejected is not None:
+                raise ReadError(f"{entry.record_id}: {entry.rejected}")
+            journal.append(entry)
+            progress(number)
 
 
 # --- all of them
