@@ -360,7 +360,7 @@ def test_manifest_classes_fix_names_and_order(tmp_path: Path) -> None:
     [
         ("path,label\na,N\n", "column 'labels' is missing; did you mean 'label'?"),
         ("file,labels\na,N\n", "column 'path' is missing; there are: file, labels"),
-        ("path;labels\na;N\n", "column 'path' is missing; did you mean 'path;labels'?"),
+        ("path;label\na;N\n", "column 'labels' is missing; did you mean 'label'?"),
         ("path,labels\na,N\n ,N\n", "line 3: path is empty"),
         ("path,labels\n", "no row has a label"),
         ("path,labels\na,\nb, \n", "no row has a label"),
@@ -372,7 +372,7 @@ def test_manifest_classes_fix_names_and_order(tmp_path: Path) -> None:
          "line 4: patient p1 is in split test here and in train on line 2"),
         ("", "not a CSV table"),
         ("path,labels\na,N\nb,N,x,y\n", "not a CSV table"),
-        (b"\xff\xfe\x00\x01", "not a CSV table"),
+        (b"path,labels\x00\n", "not a CSV table"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "not a CSV table"),
     ],
 )  # fmt: skip

@@ -109,6 +109,14 @@ def ingest(
     options: Annotated[list[str] | None, typer.Argument(help="key=value options of the source")] = None,
     out: Annotated[Path | None, typer.Option(help="the corpus folder to write")] = None,
     rate: Annotated[float, typer.Option(help="sampling rate of the corpus in Hz")] = 100.0,
+    labels: Annotated[Path | None, typer.Option(help="the table beside a file of arrays")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="where a manifest's column stands, as in path=filename (repeatable)")
+    ] = None,
+    label_columns: Annotated[str | None, typer.Option(help="columns of 1 and 0 that are labels, as in AF,MI")] = None,
+    accept_damaged: Annotated[
+        bool, typer.Option("--accept-damaged", help="read a manifest's files whose sums or lengths do not fit")
+    ] = False,
     workers: Annotated[int | None, typer.Option(help="processes (default: one per core)", min=1)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="stop at the first bad record")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing corpus")] = False,
@@ -121,7 +129,8 @@ def ingest(
     Bad records go to rejected.csv with their reason. Exit status: 0, 2 for a bad command, 3 when all were rejected.
 
     Examples: `ecgprism ingest cinc2017 data/cinc2017 --out corpora/cinc2017` ·
-    `ecgprism ingest manifest mine.csv task=diagnosis kind=multiclass --out corpora/mine --rate 250`
+    `ecgprism ingest manifest mine.csv task=diagnosis kind=multiclass --out corpora/mine --rate 250` ·
+    `ecgprism ingest manifest mine.xlsx --column path=File --label-columns AF,MI --out corpora/mine`
     """
     from ecgprism.corpus.ingestion import ingest as run
 
@@ -130,7 +139,9 @@ def ingest(
         given.insert(0, root)
         root = None
     target = needed(out, "--out CORPUS")
-    parsed = key_values(given)
+    said = {"labels": labels and str(labels), "columns": column and "|".join(column), "label_columns": label_columns}
+    parsed = key_values(given) | {key: value for key, value in said.items() if value}
+    parsed |= {"accept_damaged": True} if accept_damaged else {}
     with progress_bar("reading") as update:
         done = run(
             source, root, target, rate_hz=rate, options=parsed, workers=workers, strict=strict, overwrite=overwrite,

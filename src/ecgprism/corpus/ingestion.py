@@ -143,10 +143,10 @@ def ingest(
                 journal = Journal(folder, settings)
                 resumed = journal.done
                 progress(resumed, total)
-                todo = islice(_entries(opened, excluded, digest), resumed, None)
+                entries = islice(_entries(opened, excluded, digest), resumed, None)
                 work = partial(_prepare, opened, rate_hz)
-                with contextlib.closing(_prepared(work, todo, workers or os.cpu_count() or 1, limits)) as prepared:
-                    _append(journal, prepared, strict, lambda done: progress(done, total))
+                prepared = _prepared(work, entries, workers or os.cpu_count() or 1, limits)
+                _write(journal, prepared, strict, lambda number: progress(number, total))
                 meta = _finish(journal, settings, opened)
             _publish(folder, out)
     except OSError as error:
@@ -155,16 +155,6 @@ def ingest(
             "mend that and run the same command again: it goes on where it stopped"
         ) from None
     return IngestReport.of(out, meta, resumed)
-
-
-def _append(journal: Journal, prepared: Iterator[JournalEntry], strict: bool, progress: Callable[[int], None]) -> None:
-    """Write every record as it comes. Raises ReadError at the first bad one, if `strict`."""
-    with journal.opened():
-        for number, written in enumerate(prepared, start=journal.done + 1):
-            if strict and written.rejected is not None:
-                raise ReadError(f"{written.record_id}: {written.rejected}")
-            journal.append(written)
-            progress(number)
 
 
 # --- one record
@@ -263,6 +253,16 @@ def _prepared(
             entry = sent.popleft()
             where = entry.path or entry.record_id
             yield _rejected(entry, f"{where}: {result.reason}") if isinstance(result, Failure) else result
+
+
+def _write(journal: Journal, prepared: Generator[JournalEntry], strict: bool, progress: Callable[[int], None]) -> None:
+    """Append every record to the journal. Raises ReadError at the first that is rejected, if `strict`."""
+    with journal.opened(), contextlib.closing(prepared):
+        for number, entry in enumerate(prepared, start=journal.done + 1):
+            if strict and entry.rejected is not None:
+                raise ReadError(f"{entry.record_id}: {entry.rejected}")
+            journal.append(entry)
+            progress(number)
 
 
 # --- all of them

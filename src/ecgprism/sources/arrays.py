@@ -5,7 +5,6 @@ Axis legend: N recordings, L leads, T samples, K classes.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from ecgprism.registry import register
 from ecgprism.sources.columns import column_name, legend, read_column
 from ecgprism.sources.contract import Entry
 from ecgprism.sources.labels import KindOrAuto, read_labels
+from ecgprism.sources.tables import read_cells
 
 LABELS = "labels"
 KNOWN = (LABELS, "patient_id", "record_id")
@@ -102,10 +102,11 @@ class ArrayFileSource(ArraySource):
     ) -> None:  # fmt: skip
         """`root` is the file of signals."""
         signals = mapped(root, key)
-        table = _csv(labels)
+        held_cells = read_cells(labels, KNOWN)
+        table = held_cells.columns
         if LABELS not in table:
             raise EcgprismError(f"{labels}: column 'labels' is missing{nearest(LABELS, table)}")
-        cells = {name: list(enumerate(column, start=2)) for name, column in table.items()}
+        cells = {name: list(zip(held_cells.lines, column, strict=True)) for name, column in table.items()}
         held = read_labels(labels, cells[LABELS], classes, kind, empty_is_negative=True)
         columns = {
             column_name(name, table): read_column(labels, name, column_name(name, table), cells[name], legend(sex))
@@ -254,21 +255,6 @@ def _value(value: Any) -> float | str | None:
     if is_missing(value) or value == "":
         return None
     return float(value) if isinstance(value, int | float | np.integer | np.floating) else str(value)
-
-
-def _csv(path: Path) -> dict[str, list[str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise EcgprismError(f"{path}: not a CSV table ({one_line(error)})") from None
-    if len(rows) < 2:
-        raise EcgprismError(f"{path}: holds no rows")
-    names = [name.strip() for name in rows[0]]
-    for line, row in enumerate(rows[1:], start=2):
-        if len(row) != len(names):
-            raise EcgprismError(f"{path}, line {line}: {len(row)} cells under {len(names)} columns")
-    return {name: [row[k].strip() for row in rows[1:]] for k, name in enumerate(names)}
 
 
 def content_digest(signals: Any) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,10 +19,13 @@ from ecgprism.registry import register
 from ecgprism.sources.columns import Column, column_name, legend, read_column
 from ecgprism.sources.contract import Entry, Split, spellings
 from ecgprism.sources.labels import KindOrAuto, LabelColumn, read_labels
+from ecgprism.sources.labels import split as names_in
+from ecgprism.sources.tables import read_cells
 
 REQUIRED = ("path", "labels")
 DECLARED = ("rate_hz", "unit", "leads")
 KNOWN = ("path", "record_id", "patient_id", "split", "labels", *DECLARED)
+_TRUE, _FALSE = {"1", "1.0", "true", "yes", "x"}, {"0", "0.0", "false", "no", ""}
 _SPLITS: dict[str, Split] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
 }  # fmt: skip
@@ -37,6 +39,10 @@ class Manifest:
     `split` column means that a split is made. `kind` says whether a recording has exactly one label or any number; by
     itself it is the first where every row has one. `unlabelled` says whether an empty label leaves the recording out or
     means that no class holds. `classes` (joined by `|`) fixes names and order, and makes any other label an error.
+
+    The table may be of commas, semicolons or tabs, UTF-8, UTF-16 or Latin-1, or .xlsx; its columns stand in any case,
+    or under the names that `columns` gives (`path=filename|labels=diagnosis`); `label_columns` (`AF|MI`) are columns of
+    1 and 0 instead of `labels`. `accept_damaged` reads files whose sums do not fit.
 
     Columns `rate_hz`, `unit` and `leads`, or options of these names for all rows, declare what files do not say
     themselves; `leads` are names in the order of the channels (`I|II|V1`) or spellings (`ECG=I|Lead2=II`).
@@ -57,11 +63,17 @@ class Manifest:
         rate_hz: Annotated[float, Field(gt=0)] | None = None,
         unit: str | None = None,
         sex: str | None = None,
+        columns: str | None = None,
+        label_columns: str | None = None,
+        accept_damaged: bool = False,
     ) -> None:
-        """`root` is the CSV, or a folder that holds `manifest.csv`."""
+        """`root` is the table, or a folder that holds `manifest.csv`."""
         self.path = root / "manifest.csv" if root.is_dir() else root
-        self.lines, self.table = _read(self.path)
-        self.task, self.unlabelled = task, unlabelled
+        named = names_in(label_columns.replace(",", "|")) if label_columns else []
+        self.lines, self.table = _read(self.path, spellings(columns), named)
+        if named:  # 0 everywhere says that no class holds
+            classes, unlabelled = classes or "|".join(named), "negative"
+        self.task, self.unlabelled, self.accept_damaged = task, unlabelled, accept_damaged
         given = {"rate_hz": rate_hz, "unit": unit, "leads": leads}
         self.declared = [self._declared(row, line, given) for line, row in self._rows()]
         self.lead_aliases = spellings(leads) if leads and "=" in leads else {}
@@ -150,31 +162,34 @@ class Manifest:
             rate_hz=None if rate_hz is None else float(rate_hz),
             unit=None if unit is None else str(unit),
             leads=[name.strip() for name in str(leads).split("|")] if leads and not by_name else None,
+            accept_damaged=self.accept_damaged,
         )
 
 
-def _read(path: Path) -> tuple[list[int], pd.DataFrame]:
+def _read(path: Path, columns: Mapping[str, str], label_columns: Sequence[str]) -> tuple[list[int], pd.DataFrame]:
     """Return the line of the file on which each row ends, and the rows. Raises EcgprismError for what is no table."""
     if not path.is_file():
         raise EcgprismError(f"{path}: no such manifest (a CSV with the columns {', '.join(KNOWN[:5])})")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, skipinitialspace=True, strict=True)
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise EcgprismError(f"{path}: not a CSV table ({error})") from None
-    if not rows:
-        raise EcgprismError(f"{path}: not a CSV table (it is empty)")
-    header = [column.strip() for column in rows[0][1]]
-    for column in header:
-        if header.count(column) > 1:
-            raise EcgprismError(f"{path}: column {column!r} stands twice")
-    for line, row in rows[1:]:
-        if len(row) > len(header):
-            raise EcgprismError(f"{path}: not a CSV table (line {line} has more fields than its header)")
-        row.extend([""] * (len(header) - len(row)))
-    table = pd.DataFrame([row for _, row in rows[1:]], columns=header, dtype=str)
+    for name in columns:
+        if name not in KNOWN:
+            raise EcgprismError(f"columns: {name!r} is none of a manifest's{nearest(name, KNOWN)}")
+    cells = read_cells(path, KNOWN, columns)
+    table = pd.DataFrame({name: list(column) for name, column in cells.columns.items()}, dtype=str)
+    if label_columns:
+        table = _joined_labels(path, cells.lines, table, label_columns)
     for column in REQUIRED:
         if column not in table.columns:
             raise EcgprismError(f"{path}: column {column!r} is missing{nearest(column, map(str, table.columns))}")
-    return [line for line, _ in rows[1:]], table.map(str.strip)
+    return list(cells.lines), table
+
+
+def _joined_labels(path: Path, lines: Sequence[int], table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return the table with one label column made of columns of 0 and 1."""
+    for name in names:
+        if name not in table.columns:
+            raise EcgprismError(f"{path}: label column {name!r} is missing{nearest(name, map(str, table.columns))}")
+        for line, cell in zip(lines, table[name], strict=True):
+            if cell.lower() not in _TRUE | _FALSE:
+                raise EcgprismError(f"{path}, line {line}: {name} = {cell!r}: expected 1 or 0")
+    held = [[name for name in names if row[name].lower() in _TRUE] for row in table.to_dict("records")]
+    return table.drop(columns=list(names)).assign(labels=["|".join(row) for row in held])
