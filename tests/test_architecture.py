@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -224,6 +225,13 @@ def test_a_component_lives_in_the_file_of_its_name_and_every_such_file_has_one(k
 def test_module_has_a_name_that_says_something(module: str) -> None:
     words = set(module.rpartition(".")[2].lower().split("_"))
     assert not words & NO_NAME_FOR_A_MODULE
+
+
+@modules
+def test_no_type_has_a_participle_for_a_name(module: str) -> None:
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.ClassDef) and node.name != "Gated":  # what the fusion is called in the field
+            assert not re.fullmatch(r"_?[A-Z][a-z]+ed", node.name), f"{module}.{node.name}: say what it is"
 
 
 @modules

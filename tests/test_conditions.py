@@ -21,7 +21,7 @@ from scipy.signal import detrend, find_peaks
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.simulator.acquisition import Acquisition
 from ecgprism.simulator.conditions import CONDITIONS
-from ecgprism.simulator.simulation import Simulated, simulate
+from ecgprism.simulator.simulation import SimulatedRecord, simulate
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -660,7 +660,7 @@ CRITERIA: dict[str, Criterion] = {name: criterion(holds) for name, holds in READ
 
 
 @cache
-def record(patient: int, name: str, severity: float, acquisition: Acquisition = CLEAN) -> Simulated:
+def record(patient: int, name: str, severity: float, acquisition: Acquisition = CLEAN) -> SimulatedRecord:
     return simulate(2 * patient, rate_hz=RATE_HZ, conditions={name: severity}, acquisition=acquisition)
 
 
@@ -669,11 +669,11 @@ def severity_of(patient: int) -> float:
     return 0.2 + 0.8 * (7 * patient % len(PATIENTS)) / (len(PATIENTS) - 1)
 
 
-def normal(patient: int) -> Simulated:
+def normal(patient: int) -> SimulatedRecord:
     return record(patient, *next(iter(NORMAL.items())))
 
 
-def of_record(simulated: Simulated) -> Measured:
+def of_record(simulated: SimulatedRecord) -> Measured:
     return measured(simulated.recording.signal, RATE_HZ)
 
 

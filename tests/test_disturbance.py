@@ -18,8 +18,8 @@ from ecgprism.evidence.disturbance import (
     LEVELS_DB,
     SWAPS,
     Condition,
-    Recorded,
     Setting,
+    StressRecording,
     conditions,
     swap_leads,
 )  # fmt: skip
@@ -31,10 +31,10 @@ from .records import write_wfdb
 RATE_HZ = 100.0
 
 
-def twelve(index: int = 3) -> Recorded:
+def twelve(index: int = 3) -> StressRecording:
     made = simulate(index, rate_hz=RATE_HZ, duration_s=10.0, acquisition=Acquisition(snr_db=math.inf)).recording
     peaks = find_r_peaks(made.signal, RATE_HZ)
-    return Recorded(index, made.signal, made.leads, RATE_HZ, peaks)
+    return StressRecording(index, made.signal, made.leads, RATE_HZ, peaks)
 
 
 def setting(**changes: object) -> Setting:
@@ -158,7 +158,7 @@ def test_a_curve_is_of_one_noise_that_grows_and_repeats() -> None:
     np.testing.assert_allclose(louder, a * 10 ** (6 / 20), atol=1e-5)
     other = one("noise", "muscle", 6.0).of_record
     assert other is not None
-    elsewhere = other(Recorded(4, recorded.signal, recorded.leads, RATE_HZ, recorded.r_peaks)) - recorded.signal
+    elsewhere = other(StressRecording(4, recorded.signal, recorded.leads, RATE_HZ, recorded.r_peaks)) - recorded.signal
     assert abs(np.corrcoef(a[0], elsewhere[0])[0, 1]) < 0.2
 
 
@@ -168,7 +168,7 @@ def test_one_lead_of_half_a_minute_gets_motion_noise_at_the_ratio_too() -> None:
     disturb = one("noise", "motion", 6.0).of_record
     assert disturb is not None
     for number in range(40):
-        recorded = Recorded(number, made.signal[:1], ("I",), RATE_HZ, find_r_peaks(made.signal, RATE_HZ))
+        recorded = StressRecording(number, made.signal[:1], ("I",), RATE_HZ, find_r_peaks(made.signal, RATE_HZ))
         noise = disturb(recorded).astype(float) - recorded.signal
         assert snr_db(recorded.signal, noise, recorded.r_peaks, RATE_HZ) == pytest.approx(6.0, abs=0.05)
 
@@ -180,7 +180,7 @@ def test_noise_keeps_what_was_not_recorded_and_the_relations_of_the_leads() -> N
     signal[0, :20] = np.nan
     disturb = one("noise", "motion", 0.0).of_record
     assert disturb is not None
-    noisy = disturb(Recorded(3, signal, recorded.leads, RATE_HZ, recorded.r_peaks))
+    noisy = disturb(StressRecording(3, signal, recorded.leads, RATE_HZ, recorded.r_peaks))
     np.testing.assert_array_equal(np.isnan(noisy), np.isnan(signal))
     whole = disturb(recorded)
     np.testing.assert_allclose(whole[1], whole[0] + whole[2], atol=1e-4)
@@ -196,8 +196,8 @@ def test_a_gap_beside_an_offset_is_neither_a_beat_nor_a_part_of_the_ratio() -> N
     np.testing.assert_array_equal(found, np.delete(recorded.r_peaks, 4))
     disturb = one("noise", "muscle", 6.0).of_record
     assert disturb is not None
-    gapped = Recorded(3, signal, recorded.leads, RATE_HZ, found)
-    without = Recorded(3, recorded.signal, recorded.leads, RATE_HZ, found)
+    gapped = StressRecording(3, signal, recorded.leads, RATE_HZ, found)
+    without = StressRecording(3, recorded.signal, recorded.leads, RATE_HZ, found)
     added = [(disturb(each) - each.signal)[:, : at - 10] for each in (gapped, without)]
     np.testing.assert_allclose(added[0], added[1], atol=1e-3)
 
@@ -242,7 +242,7 @@ def test_mains_above_half_the_rate_is_filtered_off_and_seen_at_a_higher_rate() -
     assert hum is not None
     assert np.abs(hum(recorded) - recorded.signal)[:, 20:-20].max() < 0.05
     made = simulate(3, rate_hz=250.0, duration_s=10.0, acquisition=Acquisition(snr_db=math.inf)).recording
-    fine = Recorded(3, made.signal, made.leads, 250.0, find_r_peaks(made.signal, 250.0))
+    fine = StressRecording(3, made.signal, made.leads, 250.0, find_r_peaks(made.signal, 250.0))
     added = (hum(fine) - fine.signal)[0, 250:-250]
     power = np.abs(np.fft.rfft(added * np.hanning(len(added))))
     assert np.fft.rfftfreq(len(added), 1 / 250)[power.argmax()] == pytest.approx(60, abs=0.5)

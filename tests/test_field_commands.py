@@ -13,7 +13,7 @@ import ecgprism as ep
 from ecgprism.cli import models, recordings  # noqa: F401  (they bring the commands)
 from ecgprism.cli.terminal import app
 from ecgprism.errors import EcgprismError
-from ecgprism.formats.contract import Declared
+from ecgprism.formats.contract import Declaration
 from ecgprism.prediction import files
 from tests.records import digital, write_raw, write_wfdb
 from tests.test_field_readers import beats, edf, written
@@ -92,7 +92,7 @@ def test_prediction_gets_what_is_declared(command: str, tmp_path: Path, monkeypa
     )
     with pytest.raises(EcgprismError, match="enough"):
         run(command, tmp_path, tmp_path / "x.csv", *arguments, "--out", tmp_path / "out")
-    assert given["declared"] == Declared({"MLII": "II"}, 360, "5uV", ("II", "V5"), 1024, True)
+    assert given["declared"] == Declaration({"MLII": "II"}, 360, "5uV", ("II", "V5"), 1024, True)
 
 
 def test_the_advice_of_an_error_can_be_typed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ecgprism.ecg.quality import doubts
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, ReadError
 from ecgprism.formats import reading
-from ecgprism.formats.contract import Declared
+from ecgprism.formats.contract import Declaration
 from ecgprism.interface.card import Card, Column
 from ecgprism.interface.inputs import Arrays
 from ecgprism.interface.scoring import Logits
@@ -106,7 +106,7 @@ def test_what_is_declared_reaches_the_readers(tmp_path: Path) -> None:
     path.write_text("\n".join(f"{a},{b}" for a, b in digital(2, 600)))
     with pytest.raises(ReadError, match="--rate 500"):
         ep.predict(Counting(), [path])
-    table = ep.predict(Counting(), [path], declared=Declared(rate_hz=100, unit="5uV", leads=("I", "V1")))
+    table = ep.predict(Counting(), [path], declared=Declaration(rate_hz=100, unit="5uV", leads=("I", "V1")))
     assert table["problem"].tolist() == ["leads missing: V2"]
 
 

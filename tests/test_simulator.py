@@ -34,7 +34,7 @@ from ecgprism.simulator.conditions import (
     statements,
 )
 from ecgprism.simulator.patients import METADATA, draw_patient
-from ecgprism.simulator.simulation import AAMI, Simulated, Traits, draw, simulate
+from ecgprism.simulator.simulation import AAMI, SimulatedRecord, Traits, draw, simulate
 from ecgprism.sources.contract import Entry
 from ecgprism.sources.simulated import SimulatedSource
 
@@ -44,7 +44,7 @@ QUIET = Acquisition(snr_db=math.inf)
 
 
 @cache
-def records() -> tuple[Simulated, ...]:
+def records() -> tuple[SimulatedRecord, ...]:
     return tuple(simulate(index) for index in range(N))
 
 
@@ -75,7 +75,7 @@ def qrs_width(signal: np.ndarray, at: np.ndarray) -> float:
     return float((moving > 0.2 * moving.max()).sum())
 
 
-def scalars(simulated: Simulated) -> dict[str, float]:
+def scalars(simulated: SimulatedRecord) -> dict[str, float]:
     """What one might measure of a record by hand, and its metadata."""
     signal = simulated.recording.signal.astype(np.float64)
     at = beats(signal)

@@ -14,7 +14,7 @@ import pytest
 import ecgprism as ep
 from ecgprism.errors import ReadError
 from ecgprism.formats import reading, vendor
-from ecgprism.formats.contract import Declared
+from ecgprism.formats.contract import Declaration
 from tests import vendor_files as files
 
 pytest.importorskip("ecgdatakit")
@@ -96,7 +96,7 @@ def test_damage_names_its_place_and_is_read_and_marked_when_it_is_accepted(
 
 def vendor_read(path: Path, **given: bool) -> ep.Recording:
     kind = reading._kind(path)
-    declared = Declared(**given)
+    declared = Declaration(**given)
     readers = {"atc": reading.alivecor.read, "ishne": reading.ishne.read}
     return readers[kind](path, declared) if kind in readers else vendor.read(path, kind, declared)
 

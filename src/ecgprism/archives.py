@@ -52,7 +52,7 @@ def is_of_the_system(path: Path) -> bool:
 
 
 @dataclass(eq=False)
-class _Unpacked:
+class _OpenArchive:
     """An archive in a temporary folder, of one process; the folder goes when nobody uses it, at the latest with it."""
 
     key: tuple[str, int, int, int]
@@ -65,7 +65,7 @@ class _Unpacked:
         self.remove = Finalize(None, shutil.rmtree, (self.folder,), {"ignore_errors": True}, exitpriority=10)
 
 
-_kept: list[_Unpacked] = []  # one at most: temporary space is what is short
+_kept: list[_OpenArchive] = []  # one at most: temporary space is what is short
 _guard = threading.Lock()
 
 
@@ -82,7 +82,7 @@ def unpacked(path: Path, keep: bool = False) -> Iterator[Path]:
         if used is not None:
             used.users += 1
     if used is None:
-        used = _Unpacked(key, Path(tempfile.mkdtemp(prefix="ecgprism-")), users=1)
+        used = _OpenArchive(key, Path(tempfile.mkdtemp(prefix="ecgprism-")), users=1)
         try:
             _unpack(path, used.folder)
         except BaseException as error:
@@ -97,7 +97,7 @@ def unpacked(path: Path, keep: bool = False) -> Iterator[Path]:
         _released(used, keep)
 
 
-def _released(used: _Unpacked, keep: bool) -> None:
+def _released(used: _OpenArchive, keep: bool) -> None:
     """Keep an archive in place of the one before it, or remove what nobody uses."""
     with _guard:
         used.users -= 1

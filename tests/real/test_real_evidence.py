@@ -14,7 +14,7 @@ from ecgprism.ecg.noise import gain_for, snr_db
 from ecgprism.ecg.qrs import find_r_peaks
 from ecgprism.ecg.recorded_noise import RecordedNoise, in_leads
 from ecgprism.ecg.resampling import resample
-from ecgprism.evidence.disturbance import Recorded, swap_leads
+from ecgprism.evidence.disturbance import StressRecording, swap_leads
 from ecgprism.evidence.ledger import ablate
 from ecgprism.evidence.robustness import stress
 from ecgprism.formats.reading import read
@@ -61,7 +61,7 @@ def test_recorded_noise_on_a_real_recording_has_the_ratio_asked_for() -> None:
     record = wfdb.rdrecord(str(folder("mitdb") / "101"))
     signal = record.p_signal.T.astype(np.float32)
     peaks = find_r_peaks(signal, 360.0)
-    recorded = Recorded(0, signal, ("II", "V1"), 360.0, peaks)
+    recorded = StressRecording(0, signal, ("II", "V1"), 360.0, peaks)
     noise = in_leads("muscle", recorded.leads, signal.shape[1], 360.0, np.random.default_rng(0), bank)
     gain = gain_for(signal, noise, peaks, 360.0, 6.0)
     assert snr_db(signal, gain * noise, peaks, 360.0) == pytest.approx(6.0, abs=1e-6)

@@ -17,7 +17,7 @@ from rich.console import Console
 from ecgprism.errors import EcgprismError
 
 if TYPE_CHECKING:
-    from ecgprism.formats.contract import Declared
+    from ecgprism.formats.contract import Declaration
 
 app = typer.Typer(
     name="ecgprism",
@@ -129,12 +129,12 @@ def declaration(
     leads: str | None,
     zero: float | None,
     accept_damaged: bool,
-) -> Declared:
+) -> Declaration:
     """Return what these options say of a file. Raises EcgprismError, with the nearest lead."""
-    from ecgprism.formats.contract import Declared
+    from ecgprism.formats.contract import Declaration
 
     given = tuple(name.strip() for name in leads.split(",")) if leads else None
-    return Declared(lead_aliases(lead), rate, unit, given, zero, accept_damaged)
+    return Declaration(lead_aliases(lead), rate, unit, given, zero, accept_damaged)
 
 
 def lead_aliases(texts: list[str] | None) -> dict[str, str]:

@@ -33,7 +33,7 @@ from ecgprism.processes import start_worker
 from ecgprism.registry import find, load_plugin, options
 from ecgprism.training.devices import set_threads
 from ecgprism.training.folder import COALITIONS, CONFIG, HISTORY, TEST, VALIDATION
-from ecgprism.training.preparation import Prepared, prepare
+from ecgprism.training.preparation import Preparation, prepare
 from ecgprism.training.run import fit
 
 RUNS = "runs"
@@ -266,7 +266,7 @@ def train_one(config: Config, out: Path, coalitions: bool) -> None:
             table.to_parquet(path, index=False)
 
 
-def _write_coalitions(model: PrismModel, prepared: Prepared, file: Path) -> None:
+def _write_coalitions(model: PrismModel, prepared: Preparation, file: Path) -> None:
     """Write what the fused model says on the test split from every subset of its views alone."""
     subsets = every_subset(len(model.branches))
     inputs = CorpusAssembler(prepared.corpus, prepared.examples["test"], model.spec)

@@ -36,7 +36,7 @@ STARTS_S = (0.1, 0.25, 0.5)
 
 
 @dataclass(frozen=True)
-class Recorded:
+class StressRecording:
     """A test recording: signal (L, T) in mV, NaN where not recorded, its number, and R peaks (K,) in samples."""
 
     number: int
@@ -46,7 +46,7 @@ class Recorded:
     r_peaks: NDArray[np.int64]
 
 
-Disturb = Callable[[Recorded], NDArray[np.float32]]
+Disturb = Callable[[StressRecording], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Condition:
     hidden: tuple[str, ...] = ()
 
 
-def _scaled(recorded: Recorded, noise: NDArray[np.float64], level_db: float) -> NDArray[np.float32]:
+def _scaled(recorded: StressRecording, noise: NDArray[np.float64], level_db: float) -> NDArray[np.float32]:
     """Return the signal with noise (L, T) at a ratio in dB; leads that are not recorded stay so."""
     clean = recorded.signal
     there = filled(clean.astype(np.float64))
@@ -79,7 +79,7 @@ def _scaled(recorded: Recorded, noise: NDArray[np.float64], level_db: float) -> 
 
 
 def _noisy(
-    recorded: Recorded, kind: str, level_db: float, recorded_noise: RecordedNoise | None, seed: int
+    recorded: StressRecording, kind: str, level_db: float, recorded_noise: RecordedNoise | None, seed: int
 ) -> NDArray[np.float32]:
     # one draw per recording and kind, whatever the level: a curve is of one noise that grows
     samples, rate_hz = recorded.signal.shape[1], recorded.rate_hz
@@ -92,26 +92,26 @@ def _noisy(
     return _scaled(recorded, noise, level_db)
 
 
-def _humming(recorded: Recorded, hum_hz: float, level_db: float, seed: int) -> NDArray[np.float32]:
+def _humming(recorded: StressRecording, hum_hz: float, level_db: float, seed: int) -> NDArray[np.float32]:
     """Return the recording as taken at 500 Hz with mains hum, then resampled as ingest does."""
     rng = np.random.default_rng([seed, recorded.number, KINDS.index("mains")])
     fine = resample(recorded.signal, recorded.rate_hz, MAINS_RATE_HZ)
     peaks = np.round(recorded.r_peaks * MAINS_RATE_HZ / recorded.rate_hz).astype(np.int64)
     noise = mains(len(fine), fine.shape[1], MAINS_RATE_HZ, rng, hum_hz)
-    hummed = _scaled(Recorded(recorded.number, fine, recorded.leads, MAINS_RATE_HZ, peaks), noise, level_db)
+    hummed = _scaled(StressRecording(recorded.number, fine, recorded.leads, MAINS_RATE_HZ, peaks), noise, level_db)
     return _as_long(resample(hummed, MAINS_RATE_HZ, recorded.rate_hz), recorded.signal.shape[1])
 
 
-def _amplified(recorded: Recorded, gain: float) -> NDArray[np.float32]:
+def _amplified(recorded: StressRecording, gain: float) -> NDArray[np.float32]:
     return recorded.signal * np.float32(gain)
 
 
-def _with_leads(recorded: Recorded, kept: frozenset[str]) -> NDArray[np.float32]:
+def _with_leads(recorded: StressRecording, kept: frozenset[str]) -> NDArray[np.float32]:
     lost = np.array([lead not in kept for lead in recorded.leads])
     return np.where(lost[:, None], np.float32(np.nan), recorded.signal)
 
 
-def _swapped(recorded: Recorded, pair: str) -> NDArray[np.float32]:
+def _swapped(recorded: StressRecording, pair: str) -> NDArray[np.float32]:
     return swap_leads(recorded.signal, recorded.leads, pair)
 
 
@@ -136,7 +136,7 @@ def swap_leads(signal: NDArray[np.float32], leads: Sequence[str], pair: str) -> 
     return out
 
 
-def _through(recorded: Recorded, rate_hz: float) -> NDArray[np.float32]:
+def _through(recorded: StressRecording, rate_hz: float) -> NDArray[np.float32]:
     """Return the recording as taken at another rate and resampled as ingest does."""
     other = resample(recorded.signal, recorded.rate_hz, rate_hz)
     return _as_long(resample(other, rate_hz, recorded.rate_hz), recorded.signal.shape[1])

@@ -18,7 +18,7 @@ from ecgprism.corpus.store import Corpus, Examples
 from ecgprism.ecg.qrs import find_r_peaks
 from ecgprism.ecg.recorded_noise import RECORD, RecordedNoise
 from ecgprism.errors import EcgprismError
-from ecgprism.evidence.disturbance import FAMILIES, Condition, Recorded, Setting, conditions
+from ecgprism.evidence.disturbance import FAMILIES, Condition, Setting, StressRecording, conditions
 from ecgprism.evidence.reports import ConditionReport, StressReport
 from ecgprism.evidence.run import Run, answers_on
 from ecgprism.interface.answers import Answers
@@ -195,8 +195,8 @@ def _chunks(examples: Examples) -> Iterator[list[tuple[int, list[int]]]]:
         yield chunk
 
 
-def _recorded(corpus: Corpus, number: int, r_peaks: NDArray[np.int64]) -> Recorded:
-    return Recorded(number, corpus.signal(number), corpus.leads_of(number), corpus.rate_hz, r_peaks)
+def _recorded(corpus: Corpus, number: int, r_peaks: NDArray[np.int64]) -> StressRecording:
+    return StressRecording(number, corpus.signal(number), corpus.leads_of(number), corpus.rate_hz, r_peaks)
 
 
 def _all_peaks(corpus: Corpus, examples: Examples) -> dict[int, NDArray[np.int64]]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ecgprism.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ, Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats import datakit
-from ecgprism.formats.contract import Channel, Declared, assembled
+from ecgprism.formats.contract import Channel, Declaration, assembled
 from ecgprism.formats.groups import MAX_GROUPS, Group, merged
 
 TITLE = "HL7 aECG"
@@ -31,7 +31,7 @@ _A_DATE = 1e9  # seconds; a begin beyond is a moment of history, not one of the 
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(\d\d)?(\d\d)?(\d\d)?(?:\.(\d{1,9}))?([+-]\d{4})?")
 
 
-def read(path: Path, declared: Declared) -> Recording:
+def read(path: Path, declared: Declaration) -> Recording:
     """Read the rhythm series of a file; averaged beats are named as skipped. Raises ReadError with the reason."""
     root = datakit.xml(path, TITLE)
     parts = _described(path, root)
@@ -55,7 +55,7 @@ def read(path: Path, declared: Declared) -> Recording:
     return assembled(path, TITLE, found, declared)
 
 
-def _described(path: Path, root: Any) -> datakit.Parsed:
+def _described(path: Path, root: Any) -> datakit.ParsedFile:
     """Return what ecgdatakit says of patient, device and statements: it gets a copy without the samples."""
     texts = [(each, each.text) for each in root.iter("digits") if (each.text or "").strip()]
     for each, _ in texts:
@@ -76,7 +76,7 @@ def _described(path: Path, root: Any) -> datakit.Parsed:
 
 
 def _groups(
-    path: Path, series: Any, name: str, declared: Declared, skipped: list[str], *, averaged: bool
+    path: Path, series: Any, name: str, declared: Declaration, skipped: list[str], *, averaged: bool
 ) -> list[Group]:
     """Return a group for every sequence set; what is no lead is named in `skipped`."""
     groups = []

@@ -10,7 +10,7 @@ import numpy as np
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ReadError
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged
+from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled, damaged
 
 MAGIC = b"ALIVE\x00\x00\x00"
 MAX_BLOCKS = 10_000
@@ -18,7 +18,7 @@ _LEADS = dict(zip(("ecg ", *(f"ecg{n}" for n in "23456789abc")), STANDARD_LEADS,
 _UNDERSTOOD = {*_LEADS, "fmt ", "info", "ann "}
 
 
-def read(path: Path, declared: Declared) -> Recording:
+def read(path: Path, declared: Declaration) -> Recording:
     """Read a file: up to twelve leads, beats. Raises ReadError for a wrong sum or a block cut short."""
     blocks, skipped, faults = _blocks(path, path.read_bytes())
     details = damaged(path, declared, faults)
@@ -37,7 +37,7 @@ def read(path: Path, declared: Declared) -> Recording:
     info = blocks.get("info", b"")
     texts = {"acquired": info[:32], "device": info[116:148], "software": info[148:180]}
     said = {key: raw.split(b"\x00")[0].decode("latin-1").strip() for key, raw in texts.items()}
-    found = Found(
+    found = FileContent(
         channels,
         annotations=_beats(path, blocks.get("ann ", b""), len(channels[0].samples) if channels else 0),
         details={key: text for key, text in said.items() if text} | details,

@@ -15,7 +15,7 @@ from ecgprism.ecg.leads import canonical_lead
 from ecgprism.ecg.recording import Recording
 from ecgprism.ecg.units import millivolts
 from ecgprism.errors import ReadError
-from ecgprism.formats.contract import Channel, Declared, Found, assembled
+from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled
 from ecgprism.formats.table import MAX_CELL, text_of
 
 MAX_KEYS = 60
@@ -41,7 +41,7 @@ def recognised(head: bytes) -> bool:
     return bool(_KEYS.search(text)) or text.startswith("Sample Rate,") or "\nSample Rate," in text
 
 
-def read(path: Path, declared: Declared) -> Recording:
+def read(path: Path, declared: Declaration) -> Recording:
     """Read an export. Raises ReadError naming the line that is neither key nor sample."""
     lines = text_of(path).split("\n")
     first = next((n for n, line in enumerate(lines) if _is_sample(line)), len(lines))
@@ -60,7 +60,7 @@ def read(path: Path, declared: Declared) -> Recording:
     details["software"] = next((value for key, value in pairs if _SOFTWARE.search(key)), "")
     details["statements"] = next((value for key, value in pairs if _STATEMENTS.match(key)), "")
     channel = Channel(lead or "I", _samples(path, lines, first), unit, float(rate[1][1].replace(",", ".")))
-    found = Found([channel], details={key: value for key, value in details.items() if value})
+    found = FileContent([channel], details={key: value for key, value in details.items() if value})
     return assembled(path, "Apple Watch CSV", found, declared)
 
 

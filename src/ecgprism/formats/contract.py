@@ -27,7 +27,7 @@ LEFT_OUT = "-"  # among declared leads: this channel is none
 
 
 @dataclass(frozen=True)
-class Declared:
+class Declaration:
     """What a user says of a file. It wins where the file says nothing, or nothing that can be.
 
     `lead_aliases` maps spellings to canonical leads (`ECG#2` is the second channel called ECG); `leads` names all
@@ -43,7 +43,7 @@ class Declared:
     zero: float | None = None
     accept_damaged: bool = False
 
-    def with_aliases(self, aliases: Mapping[str, str]) -> Declared:
+    def with_aliases(self, aliases: Mapping[str, str]) -> Declaration:
         """Return the same with further lead spellings, which hold before its own."""
         return replace(self, lead_aliases={**self.lead_aliases, **aliases})
 
@@ -75,7 +75,7 @@ class Channel:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class FileContent:
     """What a reader found in a file, before leads are named and millivolts made.
 
     `skipped` names what the reader itself left out, with the reason.
@@ -122,7 +122,7 @@ def millivolts_per(unit: str, where: str) -> float:
     return factor
 
 
-def assembled(path: Path, name: str, found: Found, declared: Declared) -> Recording:
+def assembled(path: Path, name: str, found: FileContent, declared: Declaration) -> Recording:
     """Return the recording of a file in format `name`: ECG leads by canonical name, the others listed as skipped.
 
     Of leads of several rates the most common one is read (the highest of equally common ones). Raises ReadError for no
@@ -173,7 +173,9 @@ def _fill(row: NDArray[np.float32], channel: Channel, millivolts_per_unit: float
             row[absent] = np.nan
 
 
-def _chosen(path: Path, channels: Sequence[Channel], declared: Declared) -> tuple[list[tuple[str, Channel]], list[str]]:
+def _chosen(
+    path: Path, channels: Sequence[Channel], declared: Declaration
+) -> tuple[list[tuple[str, Channel]], list[str]]:
     """Return the channels that become leads, by canonical name, and what the others are called, with reasons."""
     kept: list[tuple[str, Channel]] = []
     skipped: list[str] = []
@@ -219,7 +221,7 @@ def _option(name: str) -> str:
     return word if re.fullmatch(r"[\w.,=:/+-]*", word) else "'" + word.replace("'", "'\\''") + "'"
 
 
-def lead_names(path: Path, channels: Sequence[Channel], declared: Declared) -> list[str | None]:
+def lead_names(path: Path, channels: Sequence[Channel], declared: Declaration) -> list[str | None]:
     """Return the canonical lead of every channel, None for one that is none or is not wanted."""
     named = [canonical_lead(channel.name, declared.lead_aliases) for channel in channels]
     if any("#" in spelling for spelling in declared.lead_aliases):
@@ -245,7 +247,7 @@ def lead_names(path: Path, channels: Sequence[Channel], declared: Declared) -> l
     )
 
 
-def _declared_lead(path: Path, text: str, declared: Declared) -> str | None:
+def _declared_lead(path: Path, text: str, declared: Declaration) -> str | None:
     if text.strip() == LEFT_OUT:
         return None
     lead = canonical_lead(text, declared.lead_aliases)
@@ -254,7 +256,7 @@ def _declared_lead(path: Path, text: str, declared: Declared) -> str | None:
     return lead
 
 
-def _factors(path: Path, kept: Sequence[tuple[str, Channel]], declared: Declared) -> list[float]:
+def _factors(path: Path, kept: Sequence[tuple[str, Channel]], declared: Declaration) -> list[float]:
     """Return the millivolts of each lead's unit: the file's, or what is declared where that is none.
 
     Where no lead leaves it open, another unit than the file's is an error.
@@ -275,7 +277,7 @@ def _factors(path: Path, kept: Sequence[tuple[str, Channel]], declared: Declared
     return [given if factor is None else factor for factor in said]
 
 
-def _rate(path: Path, said_hz: float, declared: Declared) -> float:
+def _rate(path: Path, said_hz: float, declared: Declaration) -> float:
     """Return the rate: the file's, or what is declared where that is none of an ECG."""
     given_hz = declared.rate_hz
     if given_hz is None or said_hz == given_hz:
@@ -336,7 +338,7 @@ def with_limb_leads(recording: Recording, sources: Collection[str] | None = None
     )
 
 
-def damaged(path: Path, declared: Declared, faults: Sequence[str]) -> dict[str, str]:
+def damaged(path: Path, declared: Declaration, faults: Sequence[str]) -> dict[str, str]:
     """Return the detail that tells of faults (sums and counts that do not fit) which the user accepts.
 
     Raises ReadError with the first one where damage is not accepted.

@@ -10,7 +10,7 @@ from types import ModuleType
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ConfigError
 from ecgprism.formats import reading
-from ecgprism.formats.contract import Declared
+from ecgprism.formats.contract import Declaration
 from ecgprism.formats.wfdb import header_path
 from ecgprism.formats.writing import dicom, edf, wfdb
 from ecgprism.formats.writing.contract import LIMIT, STEPS_UV, ConversionError, Note, digitise, library
@@ -27,7 +27,7 @@ def convert(
     source: str | Path,
     target: str | Path,
     *,
-    declared: Declared | None = None,
+    declared: Declaration | None = None,
     lead_aliases: Mapping[str, str] | None = None,
     fill: bool = False,
     overwrite: bool = False,
@@ -44,7 +44,7 @@ def convert(
     source, target = Path(source), Path(target)
     _writer(target)
     check_target(source, target, wfdb.files(target), overwrite)
-    recording = reading.read_declared(source, (declared or Declared()).with_aliases(lead_aliases or {}))
+    recording = reading.read_declared(source, (declared or Declaration()).with_aliases(lead_aliases or {}))
     return write(recording, target, fill=fill, overwrite=overwrite, note=note)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ecgprism.ecg.leads import canonical_lead
 from ecgprism.ecg.metadata import demographics
 from ecgprism.errors import ReadError, one_line
-from ecgprism.formats.contract import Channel, Declared, Found
+from ecgprism.formats.contract import Channel, Declaration, FileContent
 from ecgprism.formats.groups import Group, merged
 
 MAX_MARKUP = 40_000  # `<` of an XML file; ECGs have some thousands
@@ -25,7 +25,7 @@ FRANK = {"X": "VX", "Y": "VY", "Z": "VZ"}
 
 
 @dataclass(frozen=True, eq=False)
-class Parsed:
+class ParsedFile:
     """A record of ecgdatakit (samples as stored), what it warned of, and the check sums that did not fit."""
 
     record: Any
@@ -33,7 +33,7 @@ class Parsed:
     faults: tuple[str, ...] = ()
 
 
-def parsed(path: Path, title: str, module: str, parser: str) -> Parsed:
+def parsed(path: Path, title: str, module: str, parser: str) -> ParsedFile:
     """Parse a file with one parser of ecgdatakit. Raises ReadError with the format and the reason."""
     package = library(f"ecgdatakit.parsing.parsers.{module}", path, title)
     sums = library("ecgdatakit.exceptions", path, title).ChecksumWarning
@@ -55,7 +55,7 @@ def parsed(path: Path, title: str, module: str, parser: str) -> Parsed:
     said = {one_line(w.message): w for w in caught if not issubclass(w.category, DeprecationWarning)}
     faults = tuple(text for text, w in said.items() if issubclass(w.category, sums))
     notes = tuple(text for text in said if text not in faults and not _OURS.search(text))
-    return Parsed(record, notes, faults)
+    return ParsedFile(record, notes, faults)
 
 
 def library(module: str, path: Path, title: str) -> Any:
@@ -105,7 +105,7 @@ def stored(lead: Any, rate_hz: float, **given: Any) -> Channel:
     )
 
 
-def usable(channels: Iterable[Channel], declared: Declared) -> tuple[list[Channel], tuple[str, ...]]:
+def usable(channels: Iterable[Channel], declared: Declaration) -> tuple[list[Channel], tuple[str, ...]]:
     """Return channels that are calibrated, Frank leads by our names, and those left out, each with the reason.
 
     Where no channel says its unit, all stay: the user is asked to declare it.
@@ -129,19 +129,19 @@ def medians(record: Any) -> tuple[str, ...]:
 
 
 def found(
-    parts: Parsed,
+    parts: ParsedFile,
     channels: Sequence[Channel],
-    declared: Declared,
+    declared: Declaration,
     *,
     skipped: Iterable[str] = (),
     notes: Iterable[str] = (),
     details: dict[str, str] | None = None,
-) -> Found:
+) -> FileContent:
     """Return what was found in a file that ecgdatakit parsed: patient, device and statements are its own."""
     kept, lost = usable(channels, declared)
     kept, again = merged([Group("rhythm", kept)], declared)
     patient = parts.record.patient
-    return Found(
+    return FileContent(
         kept,
         demographics(patient.age, patient.sex, patient.height, patient.weight),
         details=noted({**_details(parts.record), **(details or {})}, [*parts.notes, *notes]),

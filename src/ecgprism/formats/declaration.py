@@ -15,14 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ecgprism.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ
 from ecgprism.errors import ReadError, nearest, one_line
-from ecgprism.formats.contract import MAX_CHANNELS, Declared
+from ecgprism.formats.contract import MAX_CHANNELS, Declaration
 
 FOLDER = "ecg.json"
 MAX_BYTES = 1_000_000
 _Name = Annotated[str, Field(max_length=100)]
 
 
-class Said(BaseModel):
+class FileDeclaration(BaseModel):
     """The keys that such a file may have."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -34,7 +34,7 @@ class Said(BaseModel):
     zero: Annotated[float | None, Field(allow_inf_nan=False)] = None
 
 
-def completed(path: Path, declared: Declared) -> Declared:
+def completed(path: Path, declared: Declaration) -> Declaration:
     """Return what is declared of a file, completed by the JSON beside it, then by that of its folder.
 
     Raises ReadError for an unknown key or a value that cannot be.
@@ -55,7 +55,7 @@ def completed(path: Path, declared: Declared) -> Declared:
     return declared
 
 
-def _said(path: Path) -> Said | None:
+def _said(path: Path) -> FileDeclaration | None:
     """Return what a file declares, None where it is a FHIR recording of that name."""
     if path.stat().st_size > MAX_BYTES:
         raise ReadError(f"{path}: a declaration of more than {MAX_BYTES} bytes")
@@ -64,14 +64,14 @@ def _said(path: Path) -> Said | None:
     except (ValueError, RecursionError) as error:
         raise ReadError(f"{path}: not valid JSON ({one_line(error)})") from None
     if not isinstance(given, dict):
-        raise ReadError(f"{path}: expected an object with {', '.join(Said.model_fields)}")
+        raise ReadError(f"{path}: expected an object with {', '.join(FileDeclaration.model_fields)}")
     if path.name == FOLDER and "resourceType" in given:
         return None
     for key in given:
-        if key not in Said.model_fields:
-            raise ReadError(f"{path}: unknown key {key[:40]!r}{nearest(key[:40], Said.model_fields)}")
+        if key not in FileDeclaration.model_fields:
+            raise ReadError(f"{path}: unknown key {key[:40]!r}{nearest(key[:40], FileDeclaration.model_fields)}")
     try:
-        return Said.model_validate(given)
+        return FileDeclaration.model_validate(given)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         at = ".".join(map(str, problem["loc"]))

@@ -24,7 +24,7 @@ from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import Recording
 from ecgprism.ecg.units import MILLIVOLTS_PER_UNIT
 from ecgprism.errors import ReadError, one_line
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged
+from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled, damaged
 from ecgprism.formats.datakit import library, noted, usable
 from ecgprism.formats.groups import MAX_GROUPS, Group, merged
 
@@ -66,7 +66,7 @@ def recognised(head: bytes) -> bool:
     return bool(explicit or re.match(rb"\x08\x00[\x00-\x18]\x00[\x01-\x40]\x00\x00\x00[\x20-\x7e\x00]", head))
 
 
-def read(path: Path, declared: Declared) -> Recording:
+def read(path: Path, declared: Declaration) -> Recording:
     """Read a file. Raises ReadError with the reason."""
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -135,7 +135,7 @@ def _inflated(path: Path, data: bytes, pydicom: Any) -> bytes:
 # Waveforms
 
 
-def _found(path: Path, dataset: Any, faults: list[str], declared: Declared) -> Found:
+def _found(path: Path, dataset: Any, faults: list[str], declared: Declaration) -> FileContent:
     groups: list[Group] = []
     notes, skipped = list[str](), list[str]()
     little = dataset.original_encoding[1] is not False
@@ -174,7 +174,7 @@ def _found(path: Path, dataset: Any, faults: list[str], declared: Declared) -> F
     if "age" not in metadata and (said := _text(dataset.get("PatientAge"))):
         notes.append(f"an age of {said[:40]!r} is not understood")
     details = noted(details, notes)
-    return Found(channels, metadata, (), details, _text(dataset.get("PatientID")) or None, (*skipped, *left))
+    return FileContent(channels, metadata, (), details, _text(dataset.get("PatientID")) or None, (*skipped, *left))
 
 
 def _samples_of(wave: Any, originality: str) -> int:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ReadError
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, check_size
+from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled, check_size
 
 EDF_MAGIC, BDF_MAGIC = b"0       ", b"\xffBIOSEMI"
 _DAYS_PER_YEAR = 365.2425
@@ -85,14 +85,14 @@ def recognised(head: bytes) -> bool:
     return head[:8] in (EDF_MAGIC, BDF_MAGIC)
 
 
-def extent(path: Path, declared: Declared) -> float:
+def extent(path: Path, declared: Declaration) -> float:
     """Return the duration (s) of a file, pauses included. Raises ReadError."""
     header = _header(path, declared)
     first, behind, begin_s = _times(path, header).runs[-1]
     return begin_s + (behind - first) * float(header.duration)
 
 
-def read(path: Path, declared: Declared, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
+def read(path: Path, declared: Declaration, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
     """Read a file, or the part of it between two times; pauses are NaN. Raises ReadError with the reason."""
     header = _header(path, declared)
     times = _times(path, header)
@@ -105,7 +105,7 @@ def read(path: Path, declared: Declared, start_s: float = 0.0, stop_s: float | N
     details = _details(header)
     if header.problem:
         details["damaged"] = header.problem.split(": ", 1)[-1]
-    found = Found(channels, _patient(header), times.annotations, details)
+    found = FileContent(channels, _patient(header), times.annotations, details)
     return assembled(path, "EDF", found, declared)
 
 
@@ -119,7 +119,7 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _header(path: Path, declared: Declared) -> Header:
+def _header(path: Path, declared: Declaration) -> Header:
     size = path.stat().st_size
     with path.open("rb") as file:
         main = file.read(256)
@@ -255,7 +255,7 @@ def _said(raw: bytes) -> str:
 
 def _channel(
     path: Path, header: Header, signal: Signal, times: Times, data: NDArray[np.uint8],
-    window_s: tuple[float, float | None], declared: Declared,
+    window_s: tuple[float, float | None], declared: Declaration,
 ) -> Channel:  # fmt: skip
     said_hz = float(signal.samples / header.duration) if header.duration else 0.0
     rate_hz = said_hz or declared.rate_hz or 0.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ecgprism.ecg.recording import Recording
 from ecgprism.ecg.units import LONGEST_UNIT
 from ecgprism.errors import ReadError, one_line
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, check_xml
+from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled, check_xml
 
 _NAMESPACE = "{http://hl7.org/fhir}"
 MAX_WORD = 64
@@ -27,7 +27,7 @@ def recognised(head: bytes, root: str) -> bool:
     )
 
 
-def read(path: Path, declared: Declared) -> Recording:
+def read(path: Path, declared: Declaration) -> Recording:
     """Read an Observation. Raises ReadError; a unit that the origin does not give is declared."""
     with path.open("rb") as file:
         first = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
@@ -52,7 +52,7 @@ def read(path: Path, declared: Declared) -> Recording:
         raise ReadError(f"{path}: FHIR Observation without SampledData")
     time = observation.get("effectiveDateTime")
     details = {"acquired": str(time)} if time else {}
-    return assembled(path, "FHIR Observation", Found(channels, details=details), declared)
+    return assembled(path, "FHIR Observation", FileContent(channels, details=details), declared)
 
 
 def _samples(path: Path, name: str, sampled: dict[str, Any]) -> tuple[str, float, NDArray[np.float64]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ecgprism.ecg.leads import LEADS, canonical_lead
-from ecgprism.formats.contract import Channel, Declared
+from ecgprism.formats.contract import Channel, Declaration
 
 MAX_GROUPS = 500  # each costs time however short it is
 MOST_GAPS = 6  # times what was recorded: a longer time line is a damaged time, or another recording
@@ -35,7 +35,7 @@ class Group:
         return self.channels[0].rate_hz, self.samples
 
 
-def merged(groups: Sequence[Group], declared: Declared) -> tuple[list[Channel], tuple[str, ...]]:
+def merged(groups: Sequence[Group], declared: Declaration) -> tuple[list[Channel], tuple[str, ...]]:
     """Return the channels of one recording and, by name with the reason, what is not among them.
 
     Groups of equal rate and length belong together: those with the most leads are the recording. They and what else
@@ -76,7 +76,7 @@ def merged(groups: Sequence[Group], declared: Declared) -> tuple[list[Channel], 
     ), tuple(skipped)
 
 
-def _twice(group: Group, declared: Declared) -> bool:
+def _twice(group: Group, declared: Declaration) -> bool:
     """Return whether a lead is there more than once; other channels of one name are the user's to tell apart."""
     names = [each.name for each in group.channels if canonical_lead(each.name, declared.lead_aliases)]
     return len(set(names)) < len(names)

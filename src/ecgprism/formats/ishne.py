@@ -16,7 +16,7 @@ import numpy as np
 from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import Recording, check_rate
 from ecgprism.errors import ReadError
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged
+from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled, damaged
 from ecgprism.formats.datakit import usable
 
 MAGIC = b"ISHNE1.0"
@@ -53,7 +53,7 @@ def extent(path: Path) -> tuple[float, float]:
     return float(header.rate_hz), header.samples / header.rate_hz
 
 
-def read(path: Path, declared: Declared, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
+def read(path: Path, declared: Declaration, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
     """Read a file, or the part of it between two times. Raises ReadError with the reason."""
     header = _header(path)
     details = damaged(path, declared, header.faults) | ({"device": header.recorder} if header.recorder else {})
@@ -67,7 +67,7 @@ def read(path: Path, declared: Declared, start_s: float = 0.0, stop_s: float | N
         samples = np.where(missing, np.nan, row) if missing.any() else row
         said.append(Channel(name, samples, "nV" if nv > 0 else "", float(header.rate_hz), float(max(nv, 1))))
     channels, lost = usable(said, declared)
-    found = Found(channels, demographics(sex=header.sex), details=details, skipped=lost)
+    found = FileContent(channels, demographics(sex=header.sex), details=details, skipped=lost)
     return assembled(path, "ISHNE", found, declared)
 
 

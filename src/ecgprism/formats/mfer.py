@@ -13,7 +13,7 @@ from typing import Literal
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats import datakit
-from ecgprism.formats.contract import Declared, assembled, damaged
+from ecgprism.formats.contract import Declaration, assembled, damaged
 
 TITLE = "MFER"
 MAX_TAGS, MAX_NESTED, MAX_CHANNELS = 20_000, 8, 256
@@ -30,7 +30,7 @@ def recognised(head: bytes) -> bool:
     return head[:1] == b"@" and b"MFR " in head[:8]
 
 
-def read(path: Path, declared: Declared) -> Recording:
+def read(path: Path, declared: Declaration) -> Recording:
     """Read a file. Raises ReadError with the reason."""
     waves, types = _walk(path, path.read_bytes())
     parts = datakit.parsed(path, TITLE, "mfer", "MFERParser")
@@ -50,7 +50,7 @@ def read(path: Path, declared: Declared) -> Recording:
     channels = [datakit.stored(lead, float(rate)) for lead, rate in zip(record.leads, rates, strict=True)]
     skipped = [*datakit.medians(record), *status, *lost]
     if skews := record.raw_metadata.get("sample_skew_ns"):
-        parts = datakit.Parsed(record, (*parts.notes, f"sample skew of {skews[:8]} ns left as it is"))
+        parts = datakit.ParsedFile(record, (*parts.notes, f"sample skew of {skews[:8]} ns left as it is"))
     found = datakit.found(parts, channels, declared, skipped=skipped, details=details)
     return assembled(path, TITLE, found, declared)
 

@@ -11,12 +11,12 @@ from typing import Any
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats import datakit
-from ecgprism.formats.contract import Declared, assembled, damaged
+from ecgprism.formats.contract import Declaration, assembled, damaged
 
 TITLE = "GE MUSE XML"
 
 
-def read(path: Path, declared: Declared) -> Recording:
+def read(path: Path, declared: Declaration) -> Recording:
     """Read the rhythm of a file; the averaged beat is named as skipped. Raises ReadError with the reason."""
     root = datakit.xml(path, TITLE)
     parts = datakit.parsed(path, TITLE, "ge_muse_xml", "GEMuseXMLParser")
@@ -37,7 +37,7 @@ def read(path: Path, declared: Declared) -> Recording:
         if more := re.match(r"Additional (\w+) waveform", note):
             skipped.append(f"another {more[1]} waveform")
             notes.remove(note)
-    parts = datakit.Parsed(parts.record)
+    parts = datakit.ParsedFile(parts.record)
     found = datakit.found(parts, channels, declared, skipped=skipped, notes=notes, details=details)
     return assembled(path, TITLE, found, declared)
 

@@ -13,7 +13,7 @@ from ecgprism import archives
 from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ReadError, one_line
 from ecgprism.formats import alivecor, apple, edf, fhir, ishne, table, vendor, wfdb
-from ecgprism.formats.contract import SOURCES_OF_LIMB_LEADS, Declared, check_regular, connected, with_limb_leads
+from ecgprism.formats.contract import SOURCES_OF_LIMB_LEADS, Declaration, check_regular, connected, with_limb_leads
 from ecgprism.formats.declaration import FOLDER, completed
 
 #: suffixes of files that `find` takes for recordings without opening them; a WFDB record is its header
@@ -48,11 +48,11 @@ def read(
     not say them; all of them may stand in a JSON file beside it. With `accept_damaged` a file whose sums or counts do
     not fit is read, and `details["damaged"]` says what is wrong. Raises ReadError naming file, format and reason.
     """
-    declared = Declared(lead_aliases or {}, rate_hz, unit, tuple(leads) if leads else None, zero, accept_damaged)
+    declared = Declaration(lead_aliases or {}, rate_hz, unit, tuple(leads) if leads else None, zero, accept_damaged)
     return read_declared(path, declared)
 
 
-def read_declared(path: str | Path, declared: Declared) -> Recording:
+def read_declared(path: str | Path, declared: Declaration) -> Recording:
     """Read one recording with what is declared of it in one piece; see `read`."""
     path = Path(path)
     with _refusals(path):
@@ -60,7 +60,7 @@ def read_declared(path: str | Path, declared: Declared) -> Recording:
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class OpenRecording:
     """A recording that is open: what it has, and windows of it. WFDB, EDF and ISHNE files are not loaded whole."""
 
     path: Path
@@ -98,9 +98,9 @@ def open_recording(
     leads: Sequence[str] | None = None,
     zero: float | None = None,
     accept_damaged: bool = False,
-) -> Opened:
+) -> OpenRecording:
     """Open one recording to read windows of it. Arguments and errors as of `read`."""
-    declared = Declared(lead_aliases or {}, rate_hz, unit, tuple(leads) if leads else None, zero, accept_damaged)
+    declared = Declaration(lead_aliases or {}, rate_hz, unit, tuple(leads) if leads else None, zero, accept_damaged)
     path = Path(path)
     with _refusals(path):
         kind = "archive" if archives.split(path)[1] is not None else _kind(path)
@@ -115,18 +115,18 @@ def open_recording(
         samples = slice(round(start_s * whole.rate_hz), round(stop_s * whole.rate_hz))
         return replace(whole, signal=whole.signal[:, samples])
 
-    return Opened(path, whole.leads, whole.rate_hz, whole.duration_s, part)
+    return OpenRecording(path, whole.leads, whole.rate_hz, whole.duration_s, part)
 
 
 #: formats whose windows are read without the rest -> the duration of a file, None where only reading it tells
-_WINDOWED: Mapping[str, Callable[[Path, Declared], float | None]] = {
+_WINDOWED: Mapping[str, Callable[[Path, Declaration], float | None]] = {
     "wfdb": wfdb.extent,
     "edf": edf.extent,
     "ishne": lambda path, _: ishne.extent(path)[1],
 }
 
 
-def _windowed(path: Path, declared: Declared, kind: str, duration_s: float) -> Opened:
+def _windowed(path: Path, declared: Declaration, kind: str, duration_s: float) -> OpenRecording:
     """Return a recording of which windows are read, after a look at which limb leads are connected at all."""
     sources: frozenset[str] = frozenset()
     first, start_s, step_s = None, 0.0, 10.0
@@ -143,7 +143,7 @@ def _windowed(path: Path, declared: Declared, kind: str, duration_s: float) -> O
     def part(start_s: float, stop_s: float) -> Recording:
         return with_limb_leads(_READERS[kind](path, declared, start_s, stop_s), sources)
 
-    return Opened(path, with_limb_leads(first, sources).leads, first.rate_hz, duration_s, part)
+    return OpenRecording(path, with_limb_leads(first, sources).leads, first.rate_hz, duration_s, part)
 
 
 @contextmanager
@@ -174,7 +174,7 @@ _READERS: Mapping[str, Callable[..., Recording]] = {
 _TABLES = ("csv", "npy")
 
 
-def _read(path: Path, declared: Declared) -> Recording:
+def _read(path: Path, declared: Declaration) -> Recording:
     archived, member = archives.split(path)
     if member is not None:
         return _read_archived(archived, member, path, declared)
@@ -188,7 +188,7 @@ def _read(path: Path, declared: Declared) -> Recording:
     return with_limb_leads(recording)
 
 
-def _read_archived(path: Path, member: str | None, named: Path, declared: Declared) -> Recording:
+def _read_archived(path: Path, member: str | None, named: Path, declared: Declaration) -> Recording:
     if not path.is_file():
         raise ReadError(f"{path}: no such file")
     with archives.unpacked(path, keep=member is not None) as folder:

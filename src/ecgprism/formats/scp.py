@@ -19,7 +19,7 @@ import numpy as np
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats import datakit
-from ecgprism.formats.contract import Channel, Declared, Found, assembled, damaged
+from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled, damaged
 from ecgprism.formats.groups import Group, merged
 
 TITLE = "SCP-ECG"
@@ -50,7 +50,7 @@ def recognised(head: bytes) -> bool:
     return head[16:22] == b"SCPECG"
 
 
-def read(path: Path, declared: Declared) -> Recording:
+def read(path: Path, declared: Declaration) -> Recording:
     """Read a file. Raises ReadError with the section and the reason."""
     data = path.read_bytes()
     sections = _sections(path, data)
@@ -72,7 +72,7 @@ def read(path: Path, declared: Declared) -> Recording:
 
 
 def _parsed(
-    path: Path, file: Path, rhythm: Rhythm, declared: Declared, details: dict[str, str], notes: Sequence[str] = ()
+    path: Path, file: Path, rhythm: Rhythm, declared: Declaration, details: dict[str, str], notes: Sequence[str] = ()
 ) -> Recording:
     """Return what ecgdatakit reads in `file`, which is `path` or a mended copy of it."""
     try:
@@ -80,7 +80,7 @@ def _parsed(
     except ReadError as error:
         raise ReadError(str(error).replace(str(file), str(path))) from None
     # sums are this module's own: it names each with both numbers
-    parts = datakit.Parsed(parts.record, (*parts.notes, *notes))
+    parts = datakit.ParsedFile(parts.record, (*parts.notes, *notes))
     rate_hz = 1e6 / rhythm.interval_us
     begins: dict[int, list[Channel]] = {}
     for lead, (first, _, _) in zip(parts.record.leads, rhythm.spans, strict=True):
@@ -159,7 +159,7 @@ def _rhythm(path: Path, data: bytes, sections: dict[int, tuple[int, int]]) -> Rh
     return Rhythm(spans, lengths, interval_us, avm_nv, at + 22 + 2 * count, huffman, encoding != 0, bool(flags & 1))
 
 
-def _truncated(path: Path, data: bytes, rhythm: Rhythm, details: dict[str, str]) -> Found:
+def _truncated(path: Path, data: bytes, rhythm: Rhythm, details: dict[str, str]) -> FileContent:
     """Return the leads of an uncompressed file that ran over. Raises ReadError when it is no such file."""
     spans = {last - first + 1 for first, last, _ in rhythm.spans}
     if (
@@ -177,7 +177,7 @@ def _truncated(path: Path, data: bytes, rhythm: Rhythm, details: dict[str, str])
         for (_, _, code), row in zip(rhythm.spans, values, strict=True)
     ]
     said = f"{samples} of {spans.pop()} samples: the format holds no more"
-    return Found(channels, details=details | {"truncated": said})
+    return FileContent(channels, details=details | {"truncated": said})
 
 
 def _from_zero(
@@ -185,7 +185,7 @@ def _from_zero(
     data: bytes,
     sections: dict[int, tuple[int, int]],
     rhythm: Rhythm,
-    declared: Declared,
+    declared: Declaration,
     details: dict[str, str],
 ) -> Recording:
     """Read a copy whose samples are numbered from 1: whether the last one is counted, the lengths in bytes tell."""

@@ -12,7 +12,7 @@ import numpy as np
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ReadError
 from ecgprism.formats import datakit
-from ecgprism.formats.contract import Declared, assembled, damaged
+from ecgprism.formats.contract import Declaration, assembled, damaged
 
 TITLE = "Philips Sierra XML"
 MAX_CHANNELS = 256
@@ -20,7 +20,7 @@ MAX_UNPACKED = 6 * 2**20  # bytes of a packed block, three million samples: five
 _CODE_BITS, _LAST_CODE = 10, 1022
 
 
-def read(path: Path, declared: Declared) -> Recording:
+def read(path: Path, declared: Declaration) -> Recording:
     """Read the rhythm of a file; the averaged beat is named as skipped. Raises ReadError with the reason."""
     root = datakit.xml(path, TITLE)
     block = next(root.iter("parsedwaveforms"), None)

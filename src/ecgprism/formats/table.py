@@ -18,7 +18,7 @@ from ecgprism.ecg.leads import canonical_lead
 from ecgprism.ecg.recording import Recording
 from ecgprism.ecg.units import millivolts
 from ecgprism.errors import ReadError, one_line
-from ecgprism.formats.contract import MAX_CHANNELS, Channel, Declared, Found, assembled
+from ecgprism.formats.contract import MAX_CHANNELS, Channel, Declaration, FileContent, assembled
 
 NPY_MAGIC = b"\x93NUMPY"
 BLANKS = " "  # any number of them
@@ -41,7 +41,7 @@ _CLOCK = re.compile(
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
-def read_npy(path: Path, declared: Declared) -> Recording:
+def read_npy(path: Path, declared: Declaration) -> Recording:
     """Read an array (leads, samples) or (samples, leads) or (samples,); rate, unit and leads are declared."""
     try:
         samples = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a size that the file has not is an error
@@ -94,7 +94,7 @@ class _Layout:
     regular: bool
 
 
-def read_csv(path: Path, declared: Declared) -> Recording:
+def read_csv(path: Path, declared: Declaration) -> Recording:
     """Read a table of samples, with or without a line of names and one of units."""
     text = text_of(path)
     head = _head(path, text)
@@ -345,7 +345,7 @@ def _number(path: Path, line: int, cell: str, decimal: str) -> float:
     return 3600 * float(clock[1] or 0) + 60 * float(clock[2]) + float(clock[3])
 
 
-def _named(path: Path, layout: _Layout, values: NDArray[np.float64], declared: Declared) -> Recording:
+def _named(path: Path, layout: _Layout, values: NDArray[np.float64], declared: Declaration) -> Recording:
     names, values = _fitted(path, layout, values)
     units = layout.units if len(layout.units) == len(names) else ("",) * len(names)
     columns, times = [], []
@@ -389,7 +389,7 @@ def _fitted(path: Path, layout: _Layout, values: NDArray[np.float64]) -> tuple[t
     return names, values
 
 
-def _unnamed(path: Path, values: NDArray[np.float64], declared: Declared) -> Recording:
+def _unnamed(path: Path, values: NDArray[np.float64], declared: Declaration) -> Recording:
     rate_hz, leads = _rate(path, declared), _leads(path, declared)
     filled = values if len(leads) == values.shape[1] else values[:, ~np.isnan(values).all(axis=0)]
     if filled.shape[1] != len(leads):
@@ -399,20 +399,24 @@ def _unnamed(path: Path, values: NDArray[np.float64], declared: Declared) -> Rec
 
 
 def _assembled(
-    path: Path, form: str, columns: Sequence[tuple[str, str, NDArray[np.float64]]], rate_hz: float, declared: Declared
+    path: Path,
+    form: str,
+    columns: Sequence[tuple[str, str, NDArray[np.float64]]],
+    rate_hz: float,
+    declared: Declaration,
 ) -> Recording:
     zero = declared.zero or 0.0
     channels = [Channel(name, column, unit, rate_hz, zero=zero) for name, unit, column in columns]
-    return assembled(path, form, Found(channels), declared)
+    return assembled(path, form, FileContent(channels), declared)
 
 
-def _rate(path: Path, declared: Declared) -> float:
+def _rate(path: Path, declared: Declaration) -> float:
     if not declared.rate_hz:
         raise ReadError(f"{path}: says no sampling rate; declare it, as in --rate 500, or in {path.name}.json")
     return declared.rate_hz
 
 
-def _leads(path: Path, declared: Declared) -> tuple[str, ...]:
+def _leads(path: Path, declared: Declaration) -> tuple[str, ...]:
     if not declared.leads:
         raise ReadError(f"{path}: names no leads; declare them, as in --leads I,II, or in {path.name}.json")
     return declared.leads

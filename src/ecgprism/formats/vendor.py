@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ecgprism.ecg.recording import Recording
 from ecgprism.formats import aecg, dicom, mfer, muse, scp, sierra
-from ecgprism.formats.contract import Declared
+from ecgprism.formats.contract import Declaration
 
 HEAD = 4096  # bytes of a file that tell its format
 _NAME = re.compile(r"<([\w.:-]+)")
@@ -36,7 +36,7 @@ def xml_root(head: bytes) -> str:
 
 
 #: name -> (test of the first bytes and of the root element that they show, reader)
-KINDS: dict[str, tuple[Callable[[bytes, str], bool], Callable[[Path, Declared], Recording]]] = {
+KINDS: dict[str, tuple[Callable[[bytes, str], bool], Callable[[Path, Declaration], Recording]]] = {
     "scp": (lambda head, root: scp.recognised(head), scp.read),
     "mfer": (lambda head, root: mfer.recognised(head), mfer.read),
     "muse": (lambda head, root: root == "RestingECG", muse.read),
@@ -51,6 +51,6 @@ def recognised(head: bytes, root: str) -> str | None:
     return next((name for name, (test, _) in KINDS.items() if test(head, root)), None)
 
 
-def read(path: Path, kind: str, declared: Declared) -> Recording:
+def read(path: Path, kind: str, declared: Declaration) -> Recording:
     """Read a file of one of these kinds. Raises ReadError with the format and the reason."""
     return KINDS[kind][1](path, declared)

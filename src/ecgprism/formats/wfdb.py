@@ -25,8 +25,8 @@ from ecgprism.formats.contract import (
     MAX_CHANNELS,
     MAX_SAMPLES,
     Channel,
-    Declared,
-    Found,
+    Declaration,
+    FileContent,
     assembled,
     check_regular,
     check_size,
@@ -217,13 +217,13 @@ def _signal(row: Sequence[str]) -> Signal:
     return Signal(row[0], form, offset, per_frame, skew, gain, baseline, unit, checksum, name[:200])
 
 
-def extent(path: Path, declared: Declared) -> float | None:
+def extent(path: Path, declared: Declaration) -> float | None:
     """Return the duration (s) of a record, None where only reading it tells."""
     header = read_header(header_path(path), declared.rate_hz)
     return header.samples / _frames_hz(header, declared) if header.samples and not declared.accept_damaged else None
 
 
-def _frames_hz(header: Header, declared: Declared) -> float:
+def _frames_hz(header: Header, declared: Declaration) -> float:
     """Return frames per second: the header's, or what follows from the declared rate where that is none."""
     most = max((channel.per_frame for channel in header.channels), default=1)
     if declared.rate_hz is None or MIN_RATE_HZ <= header.rate_hz * most <= MAX_RATE_HZ:
@@ -231,14 +231,16 @@ def _frames_hz(header: Header, declared: Declared) -> float:
     return declared.rate_hz / most
 
 
-def read(path: Path, declared: Declared | None = None, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
+def read(
+    path: Path, declared: Declaration | None = None, start_s: float = 0.0, stop_s: float | None = None
+) -> Recording:
     """Read one WFDB record: signal in mV at its own rate, leads by canonical name, other channels in `skipped`.
 
     With times (s) only the part between them is read, and checksums, which are of the whole, are not verified. Raises
     ReadError when header and signal disagree (length, checksum), when a unit is unknown or a gain missing, or when no
     channel is an ECG lead.
     """
-    declared = declared or Declared()
+    declared = declared or Declaration()
     at = header_path(path)
     header = read_header(at, declared.rate_hz)
     header = replace(header, rate_hz=_frames_hz(header, declared))
@@ -254,7 +256,7 @@ def read(path: Path, declared: Declared | None = None, start_s: float = 0.0, sto
         signals = _decoded(at, header, part, said)
         channels = [_channel(c, values, header, declared) for c, values in zip(header.channels, signals, strict=True)]
     details = {"damaged": "; ".join(dict.fromkeys(damage))} if damage else {}
-    return assembled(at, "WFDB", Found(channels, patient(header.comments), details=details), declared)
+    return assembled(at, "WFDB", FileContent(channels, patient(header.comments), details=details), declared)
 
 
 def _refused(problem: str) -> None:
@@ -265,7 +267,7 @@ def _damage(found: list[str]) -> Callable[[str], None]:
     return lambda problem: found.append(problem.split(": ", 1)[-1])
 
 
-def _channel(signal: Signal, samples: NDArray[Any], header: Header, declared: Declared) -> Channel:
+def _channel(signal: Signal, samples: NDArray[Any], header: Header, declared: Declaration) -> Channel:
     rate_hz, missing = header.rate_hz * signal.per_frame, _STORAGE[signal.format][1]
     if signal.gain:
         gain, unit, problem = 1 / signal.gain, signal.unit, ""
@@ -395,7 +397,7 @@ def _decoded_by_package(
 
 
 def _joined(
-    at: Path, header: Header, declared: Declared, part: Part | None, said: Callable[[str], None]
+    at: Path, header: Header, declared: Declaration, part: Part | None, said: Callable[[str], None]
 ) -> list[Channel]:
     """Return the channels of a record of several segments, in the unit of the first; what is in none is NaN."""
     described = header.segments[0][1] == 0
@@ -443,7 +445,7 @@ def _joined(
     ]
 
 
-def _segment_headers(at: Path, header: Header, declared: Declared) -> dict[str, Header]:
+def _segment_headers(at: Path, header: Header, declared: Declaration) -> dict[str, Header]:
     """Return the headers of the segments by name."""
     headers: dict[str, Header] = {}
     for name, _ in header.segments:

@@ -17,7 +17,7 @@ from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.quality import doubts
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, ReadError, one_line
-from ecgprism.formats.contract import Declared
+from ecgprism.formats.contract import Declaration
 from ecgprism.interface.answers import Answers, decide, threshold_columns
 from ecgprism.interface.card import Card, Table
 from ecgprism.interface.inputs import SignalAssembler
@@ -85,7 +85,7 @@ def predict(
     unit: str | None = None,
     leads: Sequence[str] | None = None,
     lead_aliases: Mapping[str, str] | None = None,
-    declared: Declared | None = None,
+    declared: Declaration | None = None,
     metadata: Metadata | Table | None = None,
     strict: bool = False,
     note: Callable[[str], None] = warn,
@@ -118,7 +118,7 @@ def embed(
     unit: str | None = None,
     leads: Sequence[str] | None = None,
     lead_aliases: Mapping[str, str] | None = None,
-    declared: Declared | None = None,
+    declared: Declaration | None = None,
     metadata: Metadata | Table | None = None,
     strict: bool = False,
     note: Callable[[str], None] = warn,
@@ -137,11 +137,11 @@ def embed(
 
 
 def _declared(
-    declared: Declared | None, rate_hz: float | None, unit: str | None, leads: Sequence[str] | None,
+    declared: Declaration | None, rate_hz: float | None, unit: str | None, leads: Sequence[str] | None,
     lead_aliases: Mapping[str, str] | None,
-) -> Declared:  # fmt: skip
+) -> Declaration:  # fmt: skip
     given = {"rate_hz": rate_hz, "unit": unit, "leads": tuple(leads) if leads else None}
-    held = replace(declared or Declared(), **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    held = replace(declared or Declaration(), **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     return held.with_aliases(lead_aliases or {})
 
 
@@ -154,7 +154,7 @@ def _answers(chunk: Chunk, scores: Scores) -> Answers:
 def _scored(
     engine: Engine,
     recordings: Sequence[str | Path] | Signals,
-    declared: Declared,
+    declared: Declaration,
     metadata: Metadata | Table | None,
     strict: bool,
     note: Callable[[str], None],

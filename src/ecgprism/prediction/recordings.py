@@ -15,7 +15,7 @@ from ecgprism.ecg.arrays import ArrayRecordings
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ConfigError
 from ecgprism.formats import reading
-from ecgprism.formats.contract import Declared
+from ecgprism.formats.contract import Declaration
 from ecgprism.interface.card import Table, is_missing
 
 Signals = NDArray[Any] | Sequence[NDArray[Any]]
@@ -31,14 +31,14 @@ class NamedRecording:
     read: Callable[[], Recording]
 
 
-def of_files(paths: Sequence[str | Path], declared: Declared) -> Iterator[NamedRecording]:
+def of_files(paths: Sequence[str | Path], declared: Declaration) -> Iterator[NamedRecording]:
     """Yield the recordings of files and folders."""
     for path in paths:
         for file in reading.find(path):
             yield NamedRecording(file.stem, str(file), partial(reading.read_declared, file, declared))
 
 
-def of_arrays(signals: Signals, declared: Declared, metadata: Table | None) -> Iterator[NamedRecording]:
+def of_arrays(signals: Signals, declared: Declaration, metadata: Table | None) -> Iterator[NamedRecording]:
     """Yield recordings in memory, (N, L, T) or a list of (L, T), with a row of metadata each.
 
     Raises ConfigError for a rate, unit or leads that are not given, and for metadata of another length.

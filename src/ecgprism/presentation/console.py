@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from ecgprism.model.prism import parameters
-from ecgprism.training.preparation import Prepared
+from ecgprism.training.preparation import Preparation
 from ecgprism.training.watch import Watch
 
 
@@ -39,7 +39,7 @@ class ConsoleWatch(Watch):
         """Stop drawing."""
         self.bar.stop()
 
-    def start(self, prepared: Prepared, seconds_per_epoch: float, first_epoch: int) -> None:
+    def start(self, prepared: Preparation, seconds_per_epoch: float, first_epoch: int) -> None:
         """Print the summary: data, classes per split, views, size, expected time."""
         config, corpus = prepared.config, prepared.corpus
         counts = Table("split", "items", "patients", "left out", *map(escape, prepared.task.classes), box=None)

@@ -52,7 +52,7 @@ class Acquisition:
 
 
 @dataclass(frozen=True, eq=False)
-class Acquired:
+class RecorderOutput:
     """Twelve leads (12, T) mV as recorded, and the ratio (dB) and RMS (mV, by kind) of their noise."""
 
     signal: Floats
@@ -62,7 +62,7 @@ class Acquired:
 
 def acquire(
     eight: Floats, breath: Floats, r_peaks: Floats, rate_hz: float, options: Acquisition, rng: np.random.Generator
-) -> Acquired:
+) -> RecorderOutput:
     """Record the leads I, II, V1..V6 of a heart (8, T) mV; `breath` (T,) moves the electrodes, `r_peaks` in samples."""
     samples = eight.shape[1]
     wanted_db = options.snr_db if options.snr_db is not None else float(np.clip(rng.normal(23, 5), 9, 37))
@@ -97,7 +97,7 @@ def acquire(
             recorded[at - 1] = 0.0
     step_mv = 1e-3 * options.step_uv
     recorded = np.clip(np.rint(recorded / step_mv) * step_mv, -options.range_mv, options.range_mv)
-    return Acquired(TWELVE @ recorded, wanted_db, levels)
+    return RecorderOutput(TWELVE @ recorded, wanted_db, levels)
 
 
 def _gain(eight: Floats, pick_up: Floats, r_peaks: Floats, rate_hz: float, wanted_db: float) -> float:

@@ -71,7 +71,7 @@ class Truth:
 
 
 @dataclass(frozen=True, eq=False)
-class Simulated:
+class SimulatedRecord:
     """A simulated recording, the same without noise (L, T) mV, its truth and its traits."""
 
     recording: Recording
@@ -115,7 +115,7 @@ def simulate(
     duration_s: float = 10.0,
     conditions: Mapping[str, float] | None = None,
     acquisition: Acquisition | None = None,
-) -> Simulated:
+) -> SimulatedRecord:
     """Simulate record `index`: twelve standard leads in mV. The same arguments, the same record.
 
     Labels and beats depend neither on `rate_hz` nor on the noise. Raises ConfigError and ReadError for impossible
@@ -151,7 +151,7 @@ def simulate(
     truth = Truth(
         r_peaks_s, symbols, waves, p_only_s, line.spans, traits.conditions, acquired.snr_db, acquired.levels_mv
     )
-    return Simulated(recording, (TWELVE @ eight).astype(np.float32), truth, traits)
+    return SimulatedRecord(recording, (TWELVE @ eight).astype(np.float32), truth, traits)
 
 
 def _conditions(patient: Patient, rng: np.random.Generator) -> dict[str, float]:

@@ -14,7 +14,7 @@ from ecgprism.interface.card import Task
 from ecgprism.registry import register
 from ecgprism.simulator.acquisition import Acquisition
 from ecgprism.simulator.conditions import RHYTHMS, SUPERDIAGNOSTIC, check_combination
-from ecgprism.simulator.simulation import Simulated, draw, simulate
+from ecgprism.simulator.simulation import SimulatedRecord, draw, simulate
 from ecgprism.sources.contract import Entry
 
 
@@ -66,7 +66,7 @@ class SimulatedSource:
             raise ReadError(f"record {entry.record_id!r} is not simulated; expected sim_000000 to sim_{self.n - 1:06d}")
         return self.simulated(int(match[1])).recording
 
-    def simulated(self, index: int) -> Simulated:
+    def simulated(self, index: int) -> SimulatedRecord:
         """Simulate record `index` with everything that is true of it."""
         return simulate(
             index,

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ecgprism.errors import EcgprismError
 from ecgprism.simulator.patients import METADATA
-from ecgprism.simulator.simulation import Simulated
+from ecgprism.simulator.simulation import SimulatedRecord
 from ecgprism.sources.opening import open_source
 from ecgprism.sources.simulated import SimulatedSource
 
@@ -58,7 +58,7 @@ def synthesise(
     return out
 
 
-def write_wfdb(simulated: Simulated, folder: Path, name: str) -> None:
+def write_wfdb(simulated: SimulatedRecord, folder: Path, name: str) -> None:
     """Write one simulated record: .hea and .dat (format 16), .atr (beats, rhythm), .wave (wave borders)."""
     import wfdb  # noqa: PLC0415
 

@@ -29,7 +29,7 @@ from ecgprism.training import balance, losses, watch
 from ecgprism.training.augmentation import augment
 from ecgprism.training.averaging import MovingAverage
 from ecgprism.training.batches import TrainingBatches
-from ecgprism.training.preparation import Prepared
+from ecgprism.training.preparation import Preparation
 from ecgprism.training.state import TrainingState
 from ecgprism.training.validation import Validation
 from ecgprism.training.warm_start import freeze, parameter_groups
@@ -41,7 +41,7 @@ EXPLODED = 20.0  # times the loss of a guess: no training comes back from there
 class TrainingModule(pl.LightningModule):
     """The training of one model: a step, and what is done after an epoch (validation, checkpoints)."""
 
-    def __init__(self, prepared: Prepared, out: Path, watch: Watch, state: TrainingState | None = None) -> None:
+    def __init__(self, prepared: Preparation, out: Path, watch: Watch, state: TrainingState | None = None) -> None:
         """Begin, or go on from a state; nothing is written before the first epoch ends."""
         super().__init__()
         self.prepared, self.out, self.watch, self.state = prepared, out, watch, state or TrainingState()

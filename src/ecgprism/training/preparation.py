@@ -18,11 +18,11 @@ from ecgprism.model.prism import PrismModel, common_leads
 from ecgprism.registry import load_plugin
 from ecgprism.training.devices import check_device
 from ecgprism.training.loggers import check_loggers
-from ecgprism.training.warm_start import PartLoaded, check_parts, take_weights
+from ecgprism.training.warm_start import PartOutcome, check_parts, take_weights
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Preparation:
     """Everything that is decided before the first step: data, input specification, task and the untrained model.
 
     `noise` holds the recorded noise (C, T) of the augmentation, at the corpus's rate; `loaded` tells which parts of
@@ -36,11 +36,11 @@ class Prepared:
     examples: Mapping[str, Examples]
     model: PrismModel
     noise: Sequence[NDArray[np.float32]] = ()
-    loaded: Sequence[PartLoaded] = ()
+    loaded: Sequence[PartOutcome] = ()
     notes: Sequence[str] = ()
 
 
-def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
+def prepare(config: Config, corpus: Corpus | None = None) -> Preparation:
     """Check the data against the configuration and build the model, writing nothing.
 
     Raises EcgprismError or ConfigError: a leak between splits, a class without a positive training record, an empty
@@ -82,7 +82,7 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Prepared:
     check_loggers(config.train.loggers)
     check_device(config.train.device)
     loaded = take_weights(model, PrismModel.load(config.init)) if config.init is not None else ()
-    return Prepared(config, corpus, task_name, task, examples, model, tuple(recorded), loaded, notes)
+    return Preparation(config, corpus, task_name, task, examples, model, tuple(recorded), loaded, notes)
 
 
 def _chosen_classes(config: Config, corpus: Corpus, task_name: str, task: Task) -> tuple[Task, list[str]]:
@@ -107,7 +107,7 @@ def _chosen_classes(config: Config, corpus: Corpus, task_name: str, task: Task) 
     return replace(task, classes=kept), notes
 
 
-def one_batch(prepared: Prepared) -> Prepared:
+def one_batch(prepared: Preparation) -> Preparation:
     """Cut the data to one batch a split, and the training to one epoch."""
     size = prepared.config.train.batch_size
     options = prepared.config.train.model_copy(update={"epochs": 1, "monitor": "loss"})

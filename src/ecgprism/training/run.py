@@ -23,7 +23,7 @@ from ecgprism.model.prism import PrismModel, parameters, versions
 from ecgprism.training.folder import CONFIG, LAST, OWN, Facts, clear, held, read_facts, write_facts
 from ecgprism.training.loggers import made_loggers
 from ecgprism.training.module import TrainingModule
-from ecgprism.training.preparation import Prepared, one_batch, prepare
+from ecgprism.training.preparation import Preparation, one_batch, prepare
 from ecgprism.training.state import TrainingState
 from ecgprism.training.watch import Watch
 
@@ -31,7 +31,7 @@ MAY_MOVE = ("corpus", "plugins", "init")  # paths; of those that count the conte
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainingResult:
     """A finished training: the best epoch's model (also in the run folder) and the history, one row per epoch."""
 
     path: Path
@@ -51,7 +51,7 @@ def fit(
     overwrite: bool = False,
     fast_dev_run: bool = False,
     watch: Watch | None = None,
-) -> Fitted:
+) -> TrainingResult:
     """Train the configured model into the run folder `out` and return the best epoch's model.
 
     The best checkpoint, early stopping, thresholds and calibration all come from the validation split. `resume` goes on
@@ -82,7 +82,7 @@ def fit(
         raise
 
 
-def _fit(prepared: Prepared, out: Path, resume: bool, watch: Watch) -> Fitted:
+def _fit(prepared: Preparation, out: Path, resume: bool, watch: Watch) -> TrainingResult:
     facts: Facts = {"fingerprint": prepared.corpus.fingerprint, "versions": versions()}
     if resume:
         _same_run(out, prepared.config, facts)
@@ -108,7 +108,7 @@ def _fit(prepared: Prepared, out: Path, resume: bool, watch: Watch) -> Fitted:
         "threads": torch.get_num_threads(),
     }
     write_facts(out, facts)
-    return Fitted(out, PrismModel.load(out), state.history, state.best_epoch, facts["training_seconds"])
+    return TrainingResult(out, PrismModel.load(out), state.history, state.best_epoch, facts["training_seconds"])
 
 
 def _leave_nothing(out: Path) -> None:

@@ -19,7 +19,7 @@ HEADS = "heads"
 
 
 @dataclass(frozen=True)
-class PartLoaded:
+class PartOutcome:
     """One part of a model and what became of it: empty `problem` where its weights were taken."""
 
     part: str
@@ -30,7 +30,7 @@ class PartLoaded:
         return f"{self.part}: {f'new ({self.problem})' if self.problem else 'loaded'}"
 
 
-def take_weights(model: PrismModel, trained: PrismModel) -> list[PartLoaded]:
+def take_weights(model: PrismModel, trained: PrismModel) -> list[PartOutcome]:
     """Copy what fits from a trained model; return what became of every part.
 
     An encoder is taken when view, encoder and shapes are the same, the fusion when all views are too; a row of a head
@@ -39,23 +39,23 @@ def take_weights(model: PrismModel, trained: PrismModel) -> list[PartLoaded]:
     found = [_encoder(model, trained, name) for name in model.branches]
     same_views = list(model.branches) == list(trained.branches) and model.dim == trained.dim
     if not same_views or model.fusion_component != trained.fusion_component:
-        found.append(PartLoaded("fusion", "other views, sizes or way of fusion"))
+        found.append(PartOutcome("fusion", "other views, sizes or way of fusion"))
     else:
         found.append(_copied("fusion", model.fusion, trained.fusion))
     return [*found, *_heads(model, trained)]
 
 
-def _encoder(model: PrismModel, trained: PrismModel, name: str) -> PartLoaded:
+def _encoder(model: PrismModel, trained: PrismModel, name: str) -> PartOutcome:
     part = f"encoders.{name}"
     if name not in trained.branches:
-        return PartLoaded(part, "not in the trained model" + nearest(name, trained.branches))
+        return PartOutcome(part, "not in the trained model" + nearest(name, trained.branches))
     own, other = model.branches[name], trained.branches[name]
     if own.view.name != other.view.name or own.read_by != other.read_by:
-        return PartLoaded(part, f"there it is {other.view.name} read by {other.read_by}")
+        return PartOutcome(part, f"there it is {other.view.name} read by {other.read_by}")
     if own.view.name == "metadata" and _columns(model) != _columns(trained):
-        return PartLoaded(part, "other metadata columns or categories")
+        return PartOutcome(part, "other metadata columns or categories")
     if model.spec.leads != trained.spec.leads and len(model.spec.leads) == len(trained.spec.leads):
-        return PartLoaded(part, f"there it is of leads {', '.join(trained.spec.leads)}")
+        return PartOutcome(part, f"there it is of leads {', '.join(trained.spec.leads)}")
     return _copied(part, model.encoders[name], trained.encoders[name])
 
 
@@ -63,17 +63,17 @@ def _columns(model: PrismModel) -> list[tuple[str, tuple[str, ...] | None]]:
     return [(column.name, column.categories) for column in model.spec.metadata.columns]
 
 
-def _copied(part: str, module: nn.Module, trained: nn.Module) -> PartLoaded:
+def _copied(part: str, module: nn.Module, trained: nn.Module) -> PartOutcome:
     own, other = module.state_dict(), trained.state_dict()
     for name in own.keys() | other.keys():
         if name not in own or name not in other or own[name].shape != other[name].shape:
             shapes = (tuple(s[name].shape) if name in s else None for s in (own, other))
-            return PartLoaded(part, f"{name} has other shapes: {' and '.join(map(str, shapes))}")
+            return PartOutcome(part, f"{name} has other shapes: {' and '.join(map(str, shapes))}")
     module.load_state_dict(other)
-    return PartLoaded(part)
+    return PartOutcome(part)
 
 
-def _heads(model: PrismModel, trained: PrismModel) -> Iterator[PartLoaded]:
+def _heads(model: PrismModel, trained: PrismModel) -> Iterator[PartOutcome]:
     pairs = [("head", model.head, trained.head)]
     pairs += [
         (f"view_heads.{name}", head, trained.view_heads[name])
@@ -83,13 +83,13 @@ def _heads(model: PrismModel, trained: PrismModel) -> Iterator[PartLoaded]:
     shared = [name for name in model.task.classes if name in trained.task.classes]
     for part, own, other in pairs:
         if not shared:
-            yield PartLoaded(part, "other classes")
+            yield PartOutcome(part, "other classes")
         elif not _rows(own, other, model.task.classes, trained.task.classes):
-            yield PartLoaded(part, "another size")
+            yield PartOutcome(part, "another size")
         elif len(shared) < len(model.task.classes):
-            yield PartLoaded(f"{part}, classes {', '.join(shared)}")
+            yield PartOutcome(f"{part}, classes {', '.join(shared)}")
         else:
-            yield PartLoaded(part)
+            yield PartOutcome(part)
 
 
 def _rows(own: nn.Module, other: nn.Module, classes: Sequence[str], trained: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgprism.metrics.calibration import LEAST_POSITIVES, NO_CHOICE, enough_positives
-from ecgprism.training.preparation import Prepared
+from ecgprism.training.preparation import Preparation
 
 OVERFIT_EPOCHS = 3  # this many epochs of rising validation loss under falling training loss are overfitting
 
@@ -17,7 +17,7 @@ OVERFIT_EPOCHS = 3  # this many epochs of rising validation loss under falling t
 class Watch:
     """What a training tells while it runs; the command line draws it, the API is silent."""
 
-    def start(self, prepared: Prepared, seconds_per_epoch: float, first_epoch: int) -> None:
+    def start(self, prepared: Preparation, seconds_per_epoch: float, first_epoch: int) -> None:
         """Called before the first step with the expected duration of an epoch."""
 
     def step(self, epoch: int, step: int, steps: int, records: int, loss: float) -> None:

@@ -30,7 +30,7 @@ class ConversionError(EcgprismError):
 
 
 @dataclass(frozen=True)
-class Digitised:
+class DigitalSignal:
     """Integers (L, T) between -LIMIT and LIMIT, NOT_RECORDED for NaN; microvolts are offset + step * integer."""
 
     integers: NDArray[np.int16]
@@ -47,7 +47,7 @@ def library(name: str, purpose: str) -> Any:
     return module
 
 
-def digitise(recording: Recording) -> Digitised:
+def digitise(recording: Recording) -> DigitalSignal:
     """Choose for every lead the finest step that holds its range, and round."""
     integers = np.empty(recording.signal.shape, dtype=np.int16)
     steps, offsets = [], []
@@ -65,10 +65,10 @@ def digitise(recording: Recording) -> Digitised:
         integers[row] = np.where(recorded, np.rint((np.nan_to_num(microvolts) - offset) / step), NOT_RECORDED)
         steps.append(step)
         offsets.append(offset)
-    return Digitised(integers, tuple(steps), tuple(offsets))
+    return DigitalSignal(integers, tuple(steps), tuple(offsets))
 
 
-def filled(recording: Recording, digitised: Digitised, target: Path, fill: bool, note: Note) -> NDArray[np.int16]:
+def filled(recording: Recording, digitised: DigitalSignal, target: Path, fill: bool, note: Note) -> NDArray[np.int16]:
     """Return integers (L, T) with 0 mV, or the nearest that the lead holds, where nothing was recorded.
 
     Raises ConversionError where there are gaps and `fill` does not allow it.
@@ -84,7 +84,7 @@ def filled(recording: Recording, digitised: Digitised, target: Path, fill: bool,
     return np.where(gaps, zeros(digitised), digitised.integers).astype(np.int16)
 
 
-def zeros(digitised: Digitised) -> NDArray[np.int64]:
+def zeros(digitised: DigitalSignal) -> NDArray[np.int64]:
     """Return the integers (L, 1) of 0 mV, or of what is nearest to it in the range of a lead far from zero."""
     integers = [round(-o / step) for o, step in zip(digitised.offsets_uv, digitised.steps_uv, strict=True)]
     return np.clip(integers, -LIMIT, LIMIT)[:, None]
