@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ecgprism.formats import reading
 from ecgprism.interface.card import Card, InputSpec
 from ecgprism.interface.inputs import Arrays, SignalAssembler
 from ecgprism.interface.scoring import Logits
 from ecgprism.interface.storage import read_card
 from ecgprism.model.engine import TorchEngine
 from ecgprism.model.prism import PrismModel
+from ecgprism.prediction import files as prediction_files
 from ecgprism.prediction.files import embed, predict
 
 from .test_evaluation import write
@@ -129,3 +133,37 @@ def test_a_gap_counts_in_no_mean_and_is_no_step() -> None:
     assert (found.signal[0, 2] == 0).all()
     within = assembler.batch(np.array([0]), np.array([300]), np.array([300]))
     assert within.lead_mask.tolist() == [[False, True, False]], "a window inside the gap has nothing of the lead"
+
+
+def test_a_file_that_takes_too_long_or_too_much_is_a_row_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that never ends, or that asks for all memory, costs its own file alone."""
+    files = [write(tmp_path, name, 1) for name in ("a", "slow", "big", "z")]
+    read = reading.read_declared
+
+    def odd(path: Path, declared: object) -> object:
+        if path.stem == "slow":
+            while True:
+                time.sleep(0.01)
+        if path.stem == "big":
+            np.ones(2**32)  # 32 GiB
+        return read(path, declared)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reading, "read_declared", odd)
+    monkeypatch.setattr(prediction_files, "RECORD_TIMEOUT_S", 0.5)
+    handler = signal.getsignal(signal.SIGALRM)
+    table = predict(AtRest(), files, note=lambda said: None)
+    assert table["p_a"].isna().tolist() == [False, True, True, False]
+    assert "not read within 0.5 s" in table["problem"][1]
+    assert "emory" in table["problem"][2]
+    assert signal.getsignal(signal.SIGALRM) is handler
+
+
+class AtRest:
+    """An engine that says nothing of anything."""
+
+    card = Card(kind="multilabel", classes=("a",), leads=("I",), rate_hz=100.0, window=300)
+
+    def run(self, arrays: Arrays) -> Logits:
+        return Logits({"fused": np.zeros((len(arrays.signal), 1), np.float32)}, np.ones((len(arrays.signal), 0), bool))

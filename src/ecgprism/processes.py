@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing.process import BaseProcess
@@ -26,6 +26,7 @@ from ecgprism.errors import one_line
 T = TypeVar("T")
 R = TypeVar("R")
 
+RECORD_TIMEOUT_S, RECORD_MEMORY_MB = 60.0, 4096  # what reading one record may take
 CHUNK = 16  # tasks that a worker is sent at a time
 AHEAD = 32_768  # bytes that surely fit into a worker's socket while it works on something else
 POLL_S = 0.2
@@ -259,17 +260,50 @@ def _end_with_parent() -> None:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def _limit_memory(memory_mb: int | None) -> None:
-    """Make allocations fail beyond so much more than the process holds now, where the system can do that."""
+@contextmanager
+def limited(limits: Limits) -> Iterator[None]:
+    """Bound what a block may take in this process: TimeoutError, or MemoryError, where it takes more.
+
+    The time is kept in the main thread, where the system has timers; code in C is stopped when it returns.
+    """
+    timed = limits.time_s is not None and hasattr(signal, "setitimer")
+    timed = timed and threading.current_thread() is threading.main_thread()
+    before_bytes = _limit_memory(limits.memory_mb)
+    if timed:
+
+        def over(number: int, frame: object) -> None:
+            raise TimeoutError(f"not read within {limits.time_s:g} s")
+
+        before = signal.signal(signal.SIGALRM, over)
+        signal.setitimer(signal.ITIMER_REAL, limits.time_s or 0.0)
+    try:
+        yield
+    finally:
+        if timed:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, before)
+        if before_bytes is not None:
+            import resource  # noqa: PLC0415
+
+            resource.setrlimit(resource.RLIMIT_DATA, before_bytes)
+
+
+def _limit_memory(memory_mb: int | None) -> tuple[int, int] | None:
+    """Make allocations fail beyond so much more than the process holds now, where the system can do that.
+
+    Returns the limit that was there before, None where nothing was done.
+    """
     if memory_mb is None or sys.platform != "linux":
-        return
+        return None
     import resource  # noqa: PLC0415  (there is none on Windows)
 
     with Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
         held_kb = next((int(line.split()[1]) for line in status if line.startswith("VmData:")), 0)
     most = held_kb * 1024 + memory_mb * 2**20
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    hard = before[1]
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
+    return before
 
 
 def _stopped(pid: int | None) -> bool:

@@ -58,11 +58,9 @@ from ecgprism.ecg.metadata import settle
 from ecgprism.ecg.quality import FLAGS, assess
 from ecgprism.errors import EcgprismError, ReadError, nearest
 from ecgprism.files import LOCK, atomic, to_disk
-from ecgprism.processes import Failure, Limits, in_order, named
+from ecgprism.processes import RECORD_MEMORY_MB, RECORD_TIMEOUT_S, Failure, Limits, in_order, named
 from ecgprism.sources.contract import Entry, ItemSource, Labels, Source
 from ecgprism.sources.opening import open_source
-
-RECORD_TIMEOUT_S, WORKER_MEMORY_MB = 60.0, 4096
 
 Progress = Callable[[int, int | None], None]
 
@@ -112,7 +110,7 @@ def ingest(
     exclude: Collection[str] = (),
     seed: int = 0,
     record_timeout_s: float | None = RECORD_TIMEOUT_S,
-    worker_memory_mb: int | None = WORKER_MEMORY_MB,
+    worker_memory_mb: int | None = RECORD_MEMORY_MB,
     progress: Progress = lambda done, total: None,
 ) -> IngestReport:
     """Read every recording of a source into the corpus folder `out` at `rate_hz`, in `workers` processes.

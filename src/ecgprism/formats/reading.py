@@ -15,6 +15,7 @@ from ecgprism.errors import ReadError, one_line
 from ecgprism.formats import alivecor, apple, edf, fhir, ishne, table, vendor, wfdb
 from ecgprism.formats.contract import SOURCES_OF_LIMB_LEADS, Declaration, check_regular, connected, with_limb_leads
 from ecgprism.formats.declaration import FOLDER, completed
+from ecgprism.processes import RECORD_MEMORY_MB, RECORD_TIMEOUT_S, Limits, limited
 
 #: suffixes of files that `find` takes for recordings without opening them; a WFDB record is its header
 SUFFIXES = (
@@ -269,7 +270,7 @@ def find(path: str | Path) -> Iterator[Path]:
 
 def _archived(path: Path) -> Sequence[Path]:
     try:
-        with _refusals(path):
+        with _refusals(path), limited(Limits(RECORD_TIMEOUT_S, RECORD_MEMORY_MB)):
             if not path.is_file() or not archives.recognised(_head(path)):
                 return [path]
             with archives.unpacked(path, keep=True) as folder:

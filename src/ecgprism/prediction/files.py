@@ -25,6 +25,7 @@ from ecgprism.interface.scoring import Engine, Scores, score
 from ecgprism.prediction.engines import engine_for
 from ecgprism.prediction.patient import known_value, known_values
 from ecgprism.prediction.recordings import Metadata, NamedRecording, Signals, is_signals, of_arrays, of_files
+from ecgprism.processes import RECORD_MEMORY_MB, RECORD_TIMEOUT_S, Limits, limited
 
 if TYPE_CHECKING:
     from ecgprism.model.prism import PrismModel
@@ -207,7 +208,8 @@ def _chunks(
     chunk = Chunk()
     for each in named:
         try:
-            found: Input | ReadError = _input(card, each.read(), given)
+            with limited(Limits(RECORD_TIMEOUT_S, RECORD_MEMORY_MB)):
+                found: Input | ReadError = _input(card, each.read(), given)
             remarks = "; ".join(found.remarks) if isinstance(found, Input) else ""
             if remarks:
                 note(f"{each.path}: {remarks}")
@@ -216,6 +218,11 @@ def _chunks(
                 raise
             found = error
             note(f"no answer: {error}")
+        except TimeoutError as error:
+            found = ReadError(f"{each.path}: {error}")
+            if strict:
+                raise found from None
+            note(f"no answer: {found}")
         # one file of thousands must not end the others, whatever it does to the code behind its reader
         except Exception as error:
             found = ReadError(f"{each.path}: not usable ({type(error).__name__}: {one_line(error)})")
