@@ -28,8 +28,8 @@ class SimulatedSource:
         self,
         n: Annotated[int, Field(gt=0)] = 1500,
         seed: Annotated[int, Field(ge=0)] = 0,
-        rate_hz: Annotated[float, Field(gt=0)] = 100.0,
-        duration_s: Annotated[float, Field(ge=1)] = 10.0,
+        rate_hz: Annotated[float, Field(ge=20, le=5000)] = 100.0,  # no ECG device takes more samples
+        duration_s: Annotated[float, Field(ge=1, le=86_400)] = 10.0,
         snr_db: float | None = None,
         task: Literal["superdiagnostic", "rhythm"] | None = "superdiagnostic",
         conditions: dict[str, float] | None = None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -14,13 +16,18 @@ import numpy as np
 import pandas as pd
 
 from ecgprism.errors import EcgprismError
+from ecgprism.files import LOCK, PARTIAL, locked
 from ecgprism.simulator.patients import METADATA
 from ecgprism.simulator.simulation import SimulatedRecord
 from ecgprism.sources.opening import open_source
 from ecgprism.sources.simulated import SimulatedSource
 
 CHUNK = 16  # records a worker process makes at a time
-MANIFEST, BEATS, RECORDS = "manifest.csv", "beats.parquet", "records.parquet"
+WFDB, MANIFEST, BEATS, RECORDS = "wfdb", "manifest.csv", "beats.parquet", "records.parquet"
+OWN = re.compile(
+    rf"{WFDB}|{WFDB}/sim_\d{{6,}}\.(hea|dat|atr|wave)|{re.escape(LOCK)}|"
+    + "|".join(map(re.escape, (MANIFEST, BEATS, RECORDS)))
+)
 
 
 def synthesise(
@@ -37,24 +44,32 @@ def synthesise(
 
     `out` then has wfdb/sim_000000.hea, .dat, .atr (beats and rhythm changes) and .wave (onset, peak and end of P, QRS
     and T), manifest.csv with the labels of `task`, beats.parquet (one row per beat) and records.parquet (conditions,
-    rhythm spans, noise). `options` are those of the source `simulated`. Raises EcgprismError when `out` is not empty.
+    rhythm spans, noise). `options` are those of the source `simulated`. Raises EcgprismError when `out` is not empty, and
+    with `overwrite` when it holds anything that is not from here.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
-        raise EcgprismError(f"{out}: exists already; choose another --out, or --overwrite it")
+    made, aside = out.with_name(out.name + PARTIAL), out.with_name(f".{out.name}.replaced")
+    if aside.is_dir() and not out.exists():  # an overwrite was killed between its two renames
+        aside.rename(out)
+    _check_out(out, overwrite)
     source = open_source("simulated", None, {**(options or {}), "n": n, "task": task})
     assert isinstance(source, SimulatedSource)
-    made = out.with_name(out.name + ".partial")
-    if made.exists():
-        shutil.rmtree(made)
-    (made / "wfdb").mkdir(parents=True)
-    try:
-        _write(source, task, made, workers, progress)
-        if out.exists():
-            shutil.rmtree(out)
-        made.rename(out)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True, exist_ok=True)
+    with locked(made, "simulation"):
+        for folder in (made, aside):
+            _check_own(folder)
+        _clear(aside)
+        shutil.rmtree(made / WFDB, ignore_errors=True)
+        try:
+            (made / WFDB).mkdir()
+            _write(source, task, made, workers, progress)
+            (made / LOCK).unlink(missing_ok=True)
+            if out.exists():
+                out.rename(aside)
+            made.rename(out)
+            _clear(aside)
+        finally:
+            _clear(made)
     return out
 
 
@@ -97,11 +112,39 @@ def write_wfdb(simulated: SimulatedRecord, folder: Path, name: str) -> None:
         annotate("wave", borders)
 
 
+def _check_out(out: Path, overwrite: bool) -> None:
+    """Raise EcgprismError unless `out` may be written: it is empty, or may be overwritten and is all from here."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise EcgprismError(f"{out}: is no folder; choose another --out")
+    if out.exists() and any(out.iterdir()):
+        if not overwrite:
+            raise EcgprismError(f"{out}: exists already; choose another --out, or --overwrite it")
+        _check_own(out)
+
+
+def _check_own(folder: Path) -> None:
+    """Raise EcgprismError when a folder holds anything that no simulation wrote."""
+    inside = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    if foreign := sorted(name for name in inside if not OWN.fullmatch(name)):
+        raise EcgprismError(
+            f"{folder}: holds {foreign[0]!r} besides simulated records, so it is not overwritten; move that away"
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Delete the simulated records in a folder, and the folder when nothing else is in it."""
+    shutil.rmtree(folder / WFDB, ignore_errors=True)
+    for name in (MANIFEST, BEATS, RECORDS, LOCK):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def _write(
     source: SimulatedSource, task: str, folder: Path, workers: int | None, progress: Callable[[int, int], None]
 ) -> None:
     done, beats, records = 0, [], []
-    work = partial(_records, source, folder / "wfdb")
+    work = partial(_records, source, folder / WFDB)
     progress(0, source.n)
     with ProcessPoolExecutor(workers) as pool:
         for made in pool.map(work, (range(i, min(i + CHUNK, source.n)) for i in range(0, source.n, CHUNK))):
@@ -111,7 +154,7 @@ def _write(
             progress(done, source.n)
     manifest = pd.DataFrame(
         {
-            "path": f"wfdb/{entry.record_id}",
+            "path": f"{WFDB}/{entry.record_id}",
             "record_id": entry.record_id,
             "patient_id": entry.patient_id,
             "labels": "|".join(entry.labels.get(task, ())),
