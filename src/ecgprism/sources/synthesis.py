@@ -44,8 +44,8 @@ def synthesise(
 
     `out` then has wfdb/sim_000000.hea, .dat, .atr (beats and rhythm changes) and .wave (onset, peak and end of P, QRS
     and T), manifest.csv with the labels of `task`, beats.parquet (one row per beat) and records.parquet (conditions,
-    rhythm spans, noise). `options` are those of the source `simulated`. Raises EcgprismError when `out` is not empty, and
-    with `overwrite` when it holds anything that is not from here.
+    rhythm spans, noise). `options` are those of the source `simulated`. Raises EcgprismError when `out` is not empty,
+    and with `overwrite` when it holds anything that is not from here.
     """
     out = Path(out)
     made, aside = out.with_name(out.name + PARTIAL), out.with_name(f".{out.name}.replaced")
