@@ -702,20 +702,31 @@ def ludb_root(folder: Path) -> Path:
     return write_ludb(folder, {"1": "Sinus rhythm", "2": "Atrial fibrillation"})
 
 
+def arrays_root(folder: Path) -> Path:
+    np.save(folder / "signals.npy", np.random.default_rng(0).normal(0, 100, (2, 1, 500)).astype(np.float32))
+    (folder / "labels.csv").write_text("record_id,patient_id,labels\na,p1,AF\nb,p2,N\n")
+    return folder / "signals.npy"
+
+
 ROOTS = {
     "ptbxl": ptbxl_root, "cinc2017": cinc2017_root, "manifest": manifest_root, "mitbih": write_mitbih,
-    "challenge2021": challenge2021_root, "ludb": ludb_root,
+    "challenge2021": challenge2021_root, "ludb": ludb_root, "arrays": arrays_root,
 }  # fmt: skip
+
+# options that a source has no defaults for; relative to the folder of the test
+SAID = {"arrays": {"labels": "labels.csv", "rate_hz": 250.0, "unit": "uV", "leads": "II"}}
 
 
 @pytest.fixture
-def source(name: str, tmp_path: Path) -> Source:
+def source(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     """The source with its defaults, over two records (a folder of its layout where it needs one)."""
+    monkeypatch.chdir(tmp_path)
     wanted = registry.options(find("sources", name))
     if "root" in wanted:
         if name not in ROOTS:
             pytest.skip(f"no example folder of {name}: add one to ROOTS")
-        return find("sources", name)(ROOTS[name](tmp_path))
+        root = ROOTS[name](tmp_path)
+        return find("sources", name)(root, **check_options("sources", name, SAID.get(name, {}), 1))
     return find("sources", name)(**check_options("sources", name, {"n": 2} if "n" in wanted else {}))
 
 

@@ -19,6 +19,7 @@ import torch
 
 from ecgprism.config import parse_config
 from ecgprism.corpus.ingestion import ingest
+from ecgprism.corpus.meta import file_digest, read_meta, write_meta
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.evidence.evaluation import evaluate
@@ -193,14 +194,15 @@ def test_early_stopping_ends_the_run_and_says_so(corpus_path: Path, tmp_path: Pa
     assert any("stopped early" in note for note in watch.notes)
 
 
-def changed_copy(corpus_path: Path, out: Path, **columns: object) -> Path:
+def changed_copy(corpus_path: Path, out: Path, table: str = "records", **columns: object) -> Path:
+    """Copy a corpus with other columns in one of its tables, its check sums right."""
     out.mkdir()
     for file in corpus_path.iterdir():
         (out / file.name).write_bytes(file.read_bytes())
-    table = pd.read_parquet(out / "records.parquet")
-    for name, values in columns.items():
-        table[name] = values
-    table.to_parquet(out / "records.parquet", index=False)
+    path = out / f"{table}.parquet"
+    pd.read_parquet(path).assign(**columns).to_parquet(path, index=False)
+    meta = read_meta(out)
+    write_meta(out, meta.model_copy(update={"sha256": meta.sha256 | {path.name: file_digest(path)}}))
     return out
 
 
@@ -231,12 +233,10 @@ def test_an_identical_waveform_in_two_splits_stops_the_training(corpus_path: Pat
 def test_a_class_without_a_positive_training_example_is_named_with_the_way_out(
     corpus_path: Path, tmp_path: Path
 ) -> None:
-    copy = changed_copy(corpus_path, tmp_path / "copy")
-    items = pd.read_parquet(copy / "items.parquet")
-    items["labels.superdiagnostic"] = [
-        held if held is None else [k for k in held if k != 1] for held in items["labels.superdiagnostic"]
-    ]
-    items.to_parquet(copy / "items.parquet", index=False)
+    name = "labels.superdiagnostic"
+    items = pd.read_parquet(corpus_path / "items.parquet")
+    without = [held if held is None else [k for k in held if k != 1] for held in items[name]]
+    copy = changed_copy(corpus_path, tmp_path / "copy", "items", **{name: without})
     with pytest.raises(EcgprismError, match=r"'MI' .* no positive example in train; leave it out with classes="):
         prepare(parse_config(small_tree(copy)))
     assert prepare(parse_config(small_tree(copy) | {"classes": ["NORM", "HYP"]})).task.classes == ("NORM", "HYP")
