@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 
 from ecgprism.config import parse_config
 from ecgprism.corpus.ingestion import ingest
@@ -194,13 +196,17 @@ def test_early_stopping_ends_the_run_and_says_so(corpus_path: Path, tmp_path: Pa
     assert any("stopped early" in note for note in watch.notes)
 
 
-def changed_copy(corpus_path: Path, out: Path, table: str = "records", **columns: object) -> Path:
+def changed_copy(corpus_path: Path, out: Path, table: str = "records", **columns: list[object]) -> Path:
     """Copy a corpus with other columns in one of its tables, its check sums right."""
     out.mkdir()
     for file in corpus_path.iterdir():
         (out / file.name).write_bytes(file.read_bytes())
     path = out / f"{table}.parquet"
-    pd.read_parquet(path).assign(**columns).to_parquet(path, index=False)
+    held = parquet.read_table(path)
+    for name, values in columns.items():
+        field = held.schema.field(name)
+        held = held.set_column(held.schema.get_field_index(name), field, pyarrow.array(values, field.type))
+    parquet.write_table(held, path)
     meta = read_meta(out)
     write_meta(out, meta.model_copy(update={"sha256": meta.sha256 | {path.name: file_digest(path)}}))
     return out
@@ -222,10 +228,10 @@ def test_a_patient_in_two_splits_stops_the_training_before_anything_is_written(
 
 def test_an_identical_waveform_in_two_splits_stops_the_training(corpus_path: Path, tmp_path: Path) -> None:
     records = Corpus(corpus_path).records
-    waveform = records["waveform"].tolist()
+    copy_of: list[object] = [None] * len(records)
     a, b = records.index[records["split"] == "train"][0], records.index[records["split"] == "test"][0]
-    waveform[a] = waveform[b]
-    leaking = changed_copy(corpus_path, tmp_path / "leaking", waveform=waveform)
+    copy_of[b] = records["record_id"][a]
+    leaking = changed_copy(corpus_path, tmp_path / "leaking", copy_of=copy_of)
     with pytest.raises(EcgprismError, match=r"identical waveform .* stands in two splits"):
         prepare(parse_config(small_tree(leaking)))
 
