@@ -14,8 +14,7 @@ def resample(signal: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArr
     """Resample (L, T) by a polyphase anti-aliasing filter; what was not recorded (NaN) stays so."""
     if from_hz == to_hz:
         return signal
-    ratio = Fraction(to_hz / from_hz).limit_denominator(10_000)
-    up, down = ratio.numerator, ratio.denominator
+    up, down = _ratio(from_hz, to_hz)
     missing = np.isnan(signal)
     filled = signal
     if missing.any():
@@ -27,6 +26,11 @@ def resample(signal: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArr
         nearest_sample = np.minimum(np.arange(out.shape[1]) * down // up, signal.shape[1] - 1)
         out[missing[:, nearest_sample]] = np.nan
     return out
+
+
+@lru_cache(maxsize=32)
+def _ratio(from_hz: float, to_hz: float) -> tuple[int, int]:
+    return Fraction(to_hz / from_hz).limit_denominator(10_000).as_integer_ratio()
 
 
 @lru_cache(maxsize=32)

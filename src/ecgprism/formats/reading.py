@@ -217,10 +217,12 @@ def _kind(path: Path) -> str:
     """Return the format of a file by its first bytes. Raises ReadError for what is certainly no recording."""
     if path.suffix.lower() == ".hea":
         return "wfdb"
-    if not path.exists() and path.suffix.lower() in SUFFIXES:
-        raise ReadError(f"{path}: no such file")
-    if not path.exists() or path.is_dir():
-        if path.is_dir() and not wfdb.header_path(path).is_file():
+    if not path.exists():
+        if path.suffix.lower() in SUFFIXES:
+            raise ReadError(f"{path}: no such file")
+        return "wfdb"
+    if path.is_dir():
+        if not wfdb.header_path(path).is_file():
             raise ReadError(f"{path}: a folder; name a recording in it")
         return "wfdb"
     head = _head(path)
