@@ -16,7 +16,7 @@ from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.errors import ConfigError, EcgprismError, ReadError
 from ecgprism.prediction.files import embed, predict
 from ecgprism.simulator.simulation import simulate
-from ecgprism.sources.arrays import ArraySource, label_names, mapped
+from ecgprism.sources.arrays import ArraySource, content_digest, label_names, mapped
 from ecgprism.sources.opening import open_source
 
 from .test_evaluation import write
@@ -38,6 +38,16 @@ def test_signals_are_millivolts_at_their_rate_under_their_leads() -> None:
     np.testing.assert_allclose(found.signal, X[3], atol=0.001)
     steps = recordings(np.full((1, 2, 9), 100, dtype=np.int16), unit="4.88uV").read(0)
     np.testing.assert_allclose(steps.signal, 0.488, rtol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"rate_hz": 250}, {"unit": "uV"}, {"leads": ["II", "V2"]}])
+def test_the_digest_of_arrays_tells_every_sample_and_what_is_declared(changes: dict[str, object]) -> None:
+    assert content_digest(recordings()) == content_digest(recordings(X.copy())) == content_digest(recordings(list(X)))
+    assert content_digest(recordings()) != content_digest(recordings(**changes))
+    many = np.repeat(X, 50, axis=0)
+    other = many.copy()
+    other[151, 1, 399] += 1
+    assert content_digest(recordings(many)) != content_digest(recordings(other))
 
 
 def test_recordings_of_unlike_length_are_a_list() -> None:

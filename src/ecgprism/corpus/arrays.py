@@ -54,6 +54,11 @@ def ingest_arrays(
     for note in source.notes:
         warnings.warn(note, stacklevel=2)
     return ingest(
-        source, f"array {content_digest(X)}", out, rate_hz=corpus_rate_hz, workers=workers, overwrite=overwrite,
+        source,
+        f"array {content_digest(recordings)}",
+        out,
+        rate_hz=corpus_rate_hz,
+        workers=workers,
+        overwrite=overwrite,
         progress=progress,
-    )  # fmt: skip
+    )

@@ -257,9 +257,11 @@ def _value(value: Any) -> float | str | None:
     return float(value) if isinstance(value, int | float | np.integer | np.floating) else str(value)
 
 
-def content_digest(signals: Any) -> str:
-    """Return a digest of some recordings: what tells one array from another that has the same labels."""
-    digest = hashlib.sha256(repr((len(signals), np.shape(signals[0]))).encode())
-    for i in np.linspace(0, len(signals) - 1, min(len(signals), 64)).astype(int):
-        digest.update(np.ascontiguousarray(signals[i]).tobytes())
+def content_digest(recordings: ArrayRecordings) -> str:
+    """Return a digest of recordings and of what is declared of them: an ingest goes on with the same ones alone."""
+    digest = hashlib.sha256(repr(replace(recordings, signals=())).encode())
+    for signal in recordings.signals:
+        row = np.ascontiguousarray(signal)
+        digest.update(repr((row.shape, row.dtype.str)).encode())
+        digest.update(row.data)
     return digest.hexdigest()
