@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ecgprism.errors import one_line
@@ -297,9 +296,9 @@ def _limit_memory(memory_mb: int | None) -> tuple[int, int] | None:
         return None
     import resource  # noqa: PLC0415  (there is none on Windows)
 
-    with Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
-        held_kb = next((int(line.split()[1]) for line in status if line.startswith("VmData:")), 0)
-    most = held_kb * 1024 + memory_mb * 2**20
+    with open("/proc/self/statm", "rb") as pages:  # noqa: PTH123  (asked for every file that is read)
+        held_bytes = int(pages.read().split()[5]) * resource.getpagesize()  # data and stack
+    most = held_bytes + memory_mb * 2**20
     before = resource.getrlimit(resource.RLIMIT_DATA)
     hard = before[1]
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard < 0 else min(most, hard), hard))
