@@ -14,6 +14,7 @@ import ecgprism as ep
 from ecgprism.ecg.arrays import ArrayRecordings
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.errors import ConfigError, EcgprismError, ReadError
+from ecgprism.interface.card import columns_of
 from ecgprism.prediction.files import embed, predict
 from ecgprism.simulator.simulation import simulate
 from ecgprism.sources.arrays import ArraySource, content_digest, label_names, mapped
@@ -267,3 +268,13 @@ def test_what_arrays_leave_open_is_a_warning(tmp_path: Path) -> None:
     assert any("exclude each other" in text for text in texts)
     assert any("is the unit right?" in text for text in texts)
     assert ep.Corpus(report.path).tasks["labels"].kind == "multiclass"
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT, "", np.float32("nan")])
+def test_what_is_missing_in_a_table_is_no_value_in_a_corpus_or_in_use(missing: object) -> None:
+    table = {"age": [63, np.int64(70), 5.5], "device": ["a", missing, "b"]}
+    assert columns_of(table, 3) == {"age": [63.0, 70.0, 5.5], "device": ["a", None, "b"]}
+    frame = pd.DataFrame(table).convert_dtypes()
+    assert columns_of(frame, 3) == columns_of(table, 3)
+    with pytest.raises(ConfigError, match="column 'age' has 3 rows for 4 recordings"):
+        columns_of(frame, 4)

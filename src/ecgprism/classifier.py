@@ -78,8 +78,8 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):
             corpus = Corpus(
                 ingest_arrays(
                     signals, numbers, Path(folder, "corpus"), classes=names, patients=groups, workers=1,
-                    kind="multiclass" if exclusive else "multilabel", rate_hz=self.rate_hz, unit=self.unit,  # type: ignore[arg-type]
-                    leads=self.leads, corpus_rate_hz=self.model_rate_hz,  # type: ignore[arg-type]
+                    kind="multiclass" if exclusive else "multilabel", rate_hz=self.rate_hz, unit=self.unit,
+                    leads=self.leads, corpus_rate_hz=self.model_rate_hz,
                 ).path
             )  # fmt: skip
             self.model_ = train(self._config(corpus), Path(folder, "run"), corpus=self._split(corpus)).model

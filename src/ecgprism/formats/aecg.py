@@ -166,11 +166,12 @@ def _moment(text: str) -> float | None:
     if not match or match[5] is None:
         return None
     try:
-        day = datetime(*(int(part or 0) for part in match.groups()[:6]))  # type: ignore[arg-type]
+        year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()[:6])
+        moment = datetime(year, month, day, hour, minute, second)
     except ValueError:
         return None
     shift = int(match[8][:3]) * 3600 + int(match[8][0] + match[8][3:]) * 60 if match[8] else 0
-    return (day - datetime(1, 1, 1)) / timedelta(seconds=1) - shift + float(f"0.{match[7] or 0}")
+    return (moment - datetime(1, 1, 1)) / timedelta(seconds=1) - shift + float(f"0.{match[7] or 0}")
 
 
 def _span(path: Path, series: Any, name: str, groups: list[Group]) -> list[str]:

@@ -19,7 +19,7 @@ TITLE = "MFER"
 MAX_TAGS, MAX_NESTED, MAX_CHANNELS = 20_000, 8, 256
 MAX_DECODED = 20_000  # channels of all frames together: each costs time however short it is
 MAX_ZEROS = 1_000_000
-_ZEROS = re.compile(rb"\0*")
+_NO_ZERO = re.compile(rb"[^\0]")
 _SHORT = re.compile(r"shorter than the frame definition|no waveform data, they are left out")
 _LOST = re.compile(r"MFER: (\d+) frame\(s\) after frame \d+ redefine")
 _ATTRIBUTE, _WAVE, _CHANNELS, _TYPE, _ORDER, _END, _SET = 0x3F, 0x1E, 0x05, 0x0A, 0x01, 0x80, 0x67
@@ -85,7 +85,8 @@ def _tags(path: Path, data: bytes) -> Iterator[tuple[int, int, int]]:
         if tag == 0:
             if ends and ends[-1] == len(data) and data[at : at + 1] == b"\0":  # the end mark of a tag without length
                 ends.pop()
-            begin, at = at, _ZEROS.match(data, at).end()  # type: ignore[union-attr]
+            found = _NO_ZERO.search(data, at)
+            begin, at = at, found.start() if found else len(data)
             if at - begin > MAX_ZEROS:
                 raise ReadError(f"{path}: {TITLE} has {at - begin} zeros where a tag should stand")
             continue

@@ -6,7 +6,7 @@ Axis legend: B batch, K classes, M metadata columns, N items.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, get_args
 
@@ -56,6 +56,10 @@ class Table(Protocol):
 
     def __contains__(self, name: object, /) -> bool:
         """Return whether there is a column of this name."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the names of the columns."""
         ...
 
 
@@ -120,8 +124,29 @@ class MetadataSchema:
 
 
 def is_missing(value: object) -> bool:
-    """Return whether a metadata value is none: None or NaN."""
-    return value is None or (isinstance(value, float | np.floating) and math.isnan(value))
+    """Return whether a metadata value is none: None, NaN, or what pandas has for them."""
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")  # by name: this part does without pandas
+
+
+def columns_of(table: Table | None, rows: int) -> dict[str, list[float | str | None]]:
+    """Return the columns of a table as numbers, words and None. Raises ConfigError unless it has so many rows."""
+    if table is None:
+        return {}
+    found = {}
+    for name in table:
+        column = list(table[name])
+        if len(column) != rows:
+            raise ConfigError(f"metadata: column {name!r} has {len(column)} rows for {rows} recordings")
+        found[str(name)] = [_plain(value) for value in column]
+    return found
+
+
+def _plain(value: Any) -> float | str | None:
+    if is_missing(value) or value == "":
+        return None
+    return float(value) if isinstance(value, int | float | np.number | np.bool_) else str(value)
 
 
 def _encoded(value: Any, column: Column) -> float:

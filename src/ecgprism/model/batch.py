@@ -34,4 +34,11 @@ class Batch:
     @classmethod
     def of(cls, arrays: Arrays) -> Batch:
         """Return arrays as tensors that share their memory."""
-        return cls(**{k: None if v is None else torch.from_numpy(v) for k, v in vars(arrays).items()})  # type: ignore[arg-type]  # names are the same
+        return cls(
+            torch.from_numpy(arrays.signal),
+            None if arrays.length is None else torch.from_numpy(arrays.length),
+            torch.from_numpy(arrays.lead_mask),
+            torch.from_numpy(arrays.metadata),
+            None if arrays.target is None else torch.from_numpy(arrays.target),
+            None if arrays.index is None else torch.from_numpy(arrays.index),
+        )

@@ -141,9 +141,14 @@ def _declared(
     declared: Declaration | None, rate_hz: float | None, unit: str | None, leads: Sequence[str] | None,
     lead_aliases: Mapping[str, str] | None,
 ) -> Declaration:  # fmt: skip
-    given = {"rate_hz": rate_hz, "unit": unit, "leads": tuple(leads) if leads else None}
-    held = replace(declared or Declaration(), **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    return held.with_aliases(lead_aliases or {})
+    held = declared or Declaration()
+    said = replace(
+        held,
+        rate_hz=held.rate_hz if rate_hz is None else rate_hz,
+        unit=held.unit if unit is None else unit,
+        leads=tuple(leads) if leads else held.leads,
+    )
+    return said.with_aliases(lead_aliases or {})
 
 
 def _answers(chunk: Chunk, scores: Scores) -> Answers:

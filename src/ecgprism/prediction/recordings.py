@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from ecgprism.ecg.arrays import ArrayRecordings
 from ecgprism.ecg.recording import Recording
-from ecgprism.errors import ConfigError
 from ecgprism.formats import reading
 from ecgprism.formats.contract import Declaration
-from ecgprism.interface.card import Table, is_missing
+from ecgprism.interface.card import Table, columns_of
 
 Signals = NDArray[Any] | Sequence[NDArray[Any]]
 Metadata = Mapping[str, float | str]
@@ -44,12 +43,9 @@ def of_arrays(signals: Signals, declared: Declaration, metadata: Table | None) -
     Raises ConfigError for a rate, unit or leads that are not given, and for metadata of another length.
     """
     held = ArrayRecordings.of(signals, declared.rate_hz, declared.leads, declared.unit)
-    columns = {} if metadata is None else {str(name): list(metadata[name]) for name in metadata}  # type: ignore[attr-defined]
-    for name, column in columns.items():
-        if len(column) != len(held):
-            raise ConfigError(f"metadata: column {name!r} has {len(column)} rows for {len(held)} recordings")
+    columns = columns_of(metadata, len(held))
     for number in range(len(held)):
-        row = {name: _plain(column[number]) for name, column in columns.items() if not is_missing(column[number])}
+        row = {name: value for name, column in columns.items() if (value := column[number]) is not None}
         yield NamedRecording(str(number), f"X[{number}]", partial(held.read, number, row))
 
 
@@ -58,7 +54,3 @@ def is_signals(given: object) -> bool:
     return isinstance(given, np.ndarray) or (
         isinstance(given, Sequence) and not isinstance(given, str) and len(given) > 0 and hasattr(given[0], "dtype")
     )
-
-
-def _plain(value: Any) -> float | str:
-    return float(value) if isinstance(value, int | float | np.number) else str(value)

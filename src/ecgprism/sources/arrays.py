@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ecgprism.ecg.arrays import ArrayRecordings
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ConfigError, EcgprismError, nearest, one_line
-from ecgprism.interface.card import Kind, Table, Task, is_missing
+from ecgprism.interface.card import Kind, Table, Task, columns_of, is_missing
 from ecgprism.registry import register
 from ecgprism.sources.columns import column_name, legend, read_column
 from ecgprism.sources.contract import Entry
@@ -67,7 +67,7 @@ class ArraySource:
         self.tasks: Mapping[str, Task] = {task: Task(kind or ("multiclass" if single else "multilabel"), known)}
         self.lead_aliases: Mapping[str, str] = {}
         self.record_ids = [f"{i:06d}" for i in range(n)] if record_ids is None else [str(name) for name in record_ids]
-        self.metadata = {name: _column(metadata, name, n) for name in _names(metadata)}
+        self.metadata = columns_of(metadata, n)
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries; a row without any label is one of no class (multi-label)."""
@@ -235,26 +235,6 @@ def _numbered(value: int, number: int, classes: Sequence[str] | None) -> str:
             f"y[{number}] = {value}: expected 0 to {len(classes) - 1}, the numbers of {', '.join(classes)}"
         )
     return classes[value]
-
-
-def _names(metadata: Table | None) -> list[str]:
-    if metadata is None:
-        return []
-    return [str(name) for name in metadata]  # type: ignore[attr-defined]  # a mapping or a DataFrame
-
-
-def _column(metadata: Table | None, name: str, n: int) -> list[float | str | None]:
-    assert metadata is not None
-    column = list(metadata[name])
-    if len(column) != n:
-        raise ConfigError(f"metadata: column {name!r} has {len(column)} rows for {n} recordings")
-    return [_value(value) for value in column]
-
-
-def _value(value: Any) -> float | str | None:
-    if is_missing(value) or value == "":
-        return None
-    return float(value) if isinstance(value, int | float | np.integer | np.floating) else str(value)
 
 
 def content_digest(recordings: ArrayRecordings) -> str:

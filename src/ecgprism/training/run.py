@@ -76,7 +76,7 @@ def fit(
     try:
         with locked(out, "training"):
             return _fit(prepared, out, resume, watch or Watch())
-    except Exception:
+    except Exception:  # whatever it was, it goes on; an interrupt is none, and leaves what can be resumed
         if not resume:
             _leave_nothing(out)
         raise

@@ -49,11 +49,12 @@ def first_configuration(corpus: Corpus, task: str | None = None) -> Starter:
     tree = {
         "corpus": str(corpus.path), "task": name, "window_s": window_s, "views": views, "fusion": "concat",
         **({"min_positives": RARE} if rare else {}),
-        "augment": {"scale": 0.1, "crop": 0.8, "noise_db": [10, 40]},
+        "augment": {
+            "scale": 0.1, "crop": 0.8, "noise_db": [10, 40],
+            **({"lead_dropout": 0.05} if len(corpus.leads) > 1 else {}),
+        },
         "train": {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "lr": 2e-3},
     }  # fmt: skip
-    if len(corpus.leads) > 1:
-        tree["augment"] |= {"lead_dropout": 0.05}  # type: ignore[operator]
     seconds = _seconds_per_epoch(Config(**tree))
     return Starter(_text(corpus, known, examples, tree, rare, longest_s, seconds), seconds)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecgprism.ecg.leads import canonical_lead
-from ecgprism.errors import one_line
+from ecgprism.errors import ReadError, one_line
 from ecgprism.formats import reading
 from ecgprism.formats.anonymisation import secrets
 from ecgprism.formats.anonymisation.content import AnonymisationError, Copy, Source, label_is_known, years
@@ -69,7 +69,7 @@ def _reads_alike(source: Path, copy: Path) -> bool:
     """Return whether this package reads the same ECG from both; True where it cannot read the source."""
     try:
         before = reading.read(source)
-    except Exception:  # whatever a reader stumbles over, it is no ECG to compare with
+    except ReadError:
         return True
     after = reading.read(copy)
     # some readers take what stands behind an EDF's last data record for one; the lengths were compared before
