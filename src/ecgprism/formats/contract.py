@@ -164,9 +164,10 @@ def _fill(row: NDArray[np.float32], channel: Channel, millivolts_per_unit: float
     values = channel.samples
     if channel.zero:
         values = np.subtract(values, channel.zero, dtype=np.float64)
-    np.multiply(values, gain, out=row, dtype=np.float64, casting="unsafe")
     if offset:
         row[:] = np.multiply(values, gain, dtype=np.float64) + offset
+    else:
+        np.multiply(values, gain, out=row, dtype=np.float64, casting="unsafe")
     if channel.missing is not None:
         absent = channel.samples == channel.missing
         if absent.any():

@@ -116,10 +116,11 @@ def usable(channels: Iterable[Channel], declared: Declaration) -> tuple[list[Cha
         finite = channel.gain != 0 and math.isfinite(channel.gain) and math.isfinite(channel.offset)
         said = channel if finite else replace(channel, unit="", gain=1.0, offset=0.0)
         named.append(replace(said, name=FRANK[channel.name]) if frank else said)
-    lost = [each for each in named if not each.unit.strip() and not declared.unit]
-    if len(lost) == len(named):
-        lost = []
-    return [each for each in named if each not in lost], tuple(f"{each.name} (not calibrated)" for each in lost)
+    known = [bool(each.unit.strip() or declared.unit) for each in named]
+    if not any(known):
+        return named, ()
+    lost = tuple(f"{each.name} (not calibrated)" for each, is_known in zip(named, known, strict=True) if not is_known)
+    return [each for each, is_known in zip(named, known, strict=True) if is_known], lost
 
 
 def medians(record: Any) -> tuple[str, ...]:

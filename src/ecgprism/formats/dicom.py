@@ -24,7 +24,7 @@ from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import Recording
 from ecgprism.ecg.units import MILLIVOLTS_PER_UNIT
 from ecgprism.errors import ReadError, one_line
-from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled, damaged
+from ecgprism.formats.contract import MAX_CHANNELS, Channel, Declaration, FileContent, assembled, damaged
 from ecgprism.formats.datakit import library, noted, usable
 from ecgprism.formats.groups import MAX_GROUPS, Group, merged
 
@@ -47,7 +47,7 @@ _MEASURED = {
     "2:16160": "qt_ms", "5.13.5-11": "qt_ms",
 }  # fmt: skip
 #: words in the label of a group that is an averaged beat
-_BEATS = ("MEDIAN", "REPRESENTATIVE", "AVERAGE", "BEAT", "TEMPLATE")
+BEATS = ("MEDIAN", "REPRESENTATIVE", "AVERAGE", "BEAT", "TEMPLATE")
 #: an annotation that has one of these marks a moment (an onset, a peak), and is no statement
 _MOMENTS = ("ReferencedSamplePositions", "ReferencedTimeOffsets", "ReferencedDateTime")
 _KEPT = (
@@ -149,7 +149,9 @@ def _found(path: Path, dataset: Any, faults: list[str], declared: Declaration) -
         if count < 1 or length < 1 or wave.get("WaveformData") is None:
             skipped.append(f"{name} (no samples)")
             continue
-        averaged = any(word in name.upper() for word in _BEATS) or (
+        if count > MAX_CHANNELS:
+            raise ReadError(f"{path}: DICOM {name} of {count} channels; expected at most {MAX_CHANNELS}")
+        averaged = any(word in name.upper() for word in BEATS) or (
             0 < 2 * _samples_of(wave, "DERIVED") < longest  # an averaged beat without a label
         )
         rate_hz = _rate(path, name, wave)

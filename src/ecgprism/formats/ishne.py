@@ -47,10 +47,10 @@ def recognised(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def extent(path: Path) -> tuple[float, float]:
-    """Return rate (Hz) and duration (s) of a file. Raises ReadError."""
+def extent(path: Path, declared: Declaration) -> float:
+    """Return the duration (s) of a file. Raises ReadError."""
     header = _header(path)
-    return float(header.rate_hz), header.samples / header.rate_hz
+    return header.samples / header.rate_hz
 
 
 def read(path: Path, declared: Declaration, start_s: float = 0.0, stop_s: float | None = None) -> Recording:
@@ -88,7 +88,7 @@ def _header(path: Path) -> Header:
     if not 1 <= n_leads <= 12 or variable < 0 or variable_at < 0 or samples_at < _HEADER_AT + _HEADER_BYTES:
         raise ReadError(f"{path}: no valid ISHNE header ({n_leads} leads, samples at byte {samples_at})")
     check_rate(rate_hz, f"{path}: ")
-    faults = _faults(path, head, variable, samples_at, checksum)
+    faults = _faults(path, variable, samples_at, checksum)
     n_bytes = size - samples_at
     held = n_bytes // (2 * n_leads)
     if held <= 0:
@@ -110,7 +110,7 @@ def _header(path: Path) -> Header:
     )
 
 
-def _faults(path: Path, head: bytes, variable: int, samples_at: int, said: int) -> list[str]:
+def _faults(path: Path, variable: int, samples_at: int, said: int) -> list[str]:
     """Return the fault of a header without its checksum (CRC-CCITT of fixed and variable part); 0 is not computed."""
     with path.open("rb") as file:
         file.seek(_HEADER_AT)

@@ -106,7 +106,7 @@ def open_recording(
     with _refusals(path):
         kind = "archive" if archives.split(path)[1] is not None else _kind(path)
         if kind in _WINDOWED:
-            given = completed(path, declared)
+            given = _given(path, kind, declared)
             duration_s = _WINDOWED[kind](path, given)
             if duration_s:
                 return _windowed(path, given, kind, duration_s)
@@ -123,7 +123,7 @@ def open_recording(
 _WINDOWED: Mapping[str, Callable[[Path, Declaration], float | None]] = {
     "wfdb": wfdb.extent,
     "edf": edf.extent,
-    "ishne": lambda path, _: ishne.extent(path)[1],
+    "ishne": ishne.extent,
 }
 
 
@@ -182,11 +182,17 @@ def _read(path: Path, declared: Declaration) -> Recording:
     kind = _kind(path)
     if kind == "archive":
         return _read_archived(path, None, path, declared)
+    given = _given(path, kind, declared)
+    recording = _READERS[kind](path, given) if kind in _READERS else vendor.read(path, kind, given)
+    return with_limb_leads(recording)
+
+
+def _given(path: Path, kind: str, declared: Declaration) -> Declaration:
+    """Return all that is declared of a file. Raises ReadError for what a file of its format cannot leave open."""
     given = completed(path, declared)
     if given.zero is not None and kind not in _TABLES:
         raise ReadError(f"{path}: zero = {given.zero:g} is declared, and only a table can leave it open")
-    recording = _READERS[kind](path, given) if kind in _READERS else vendor.read(path, kind, given)
-    return with_limb_leads(recording)
+    return given
 
 
 def _read_archived(path: Path, member: str | None, named: Path, declared: Declaration) -> Recording:

@@ -86,7 +86,8 @@ def _bound(path: Path, root: Any, block: Any) -> None:
 
 
 def _unpacked(chunk: bytes) -> int:
-    """Return how many bytes the LZW codes of a chunk stand for."""
+    """Return how many bytes the LZW codes of a chunk stand for; of one that is too much anyway, enough to see it."""
+    chunk = chunk[: MAX_UNPACKED * _CODE_BITS // 8 + 2]  # a code stands for a byte at least
     bits = np.unpackbits(np.frombuffer(chunk, np.uint8))
     codes = bits[: len(bits) // _CODE_BITS * _CODE_BITS].reshape(-1, _CODE_BITS) @ (1 << np.arange(_CODE_BITS)[::-1])
     lengths, total, before = dict.fromkeys(range(256), 1), 0, 0

@@ -34,6 +34,7 @@ _SECONDS = {
 _CLOCKS = ("hh:mm:ss.mmm", "mm:ss.mmm", "hh:mm:ss", "time")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _MISSING = ("", "nan", "na", "n/a", "null", "none")
+_MISSING_SPELLED = sorted({spelled for word in _MISSING for spelled in (word, word.upper(), word.title(), "NaN")})
 _CLOCK = re.compile(
     r"(?:\d{4}-\d\d-\d\d[T ])?(?:(\d{1,4}):)?(\d{1,4}):(\d{1,2}(?:\.\d{0,12})?)"
     r"(?:Z|[+-]\d\d:?\d\d|\s\d\d/\d\d/\d{4})?"
@@ -272,12 +273,13 @@ def _quick_values(block: str, layout: _Layout) -> NDArray[np.float64] | None:
     try:
         table = pd.read_csv(
             io.StringIO(block), sep=between, header=None, dtype=np.float64, decimal=layout.decimal,
-            skip_blank_lines=False,
+            skip_blank_lines=False, keep_default_na=False, na_values=_MISSING_SPELLED,
         )  # fmt: skip
     except (ValueError, pd.errors.ParserError, OverflowError):
         return None
     values = table.to_numpy()
-    return values if values.shape == (block.count("\n") + 1, layout.width) else None
+    is_whole = values.shape == (block.count("\n") + 1, layout.width) and not np.isinf(values).any()
+    return values if is_whole else None
 
 
 def _from_line(text: str, number: int) -> str:

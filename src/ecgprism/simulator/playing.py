@@ -34,8 +34,7 @@ def add(dipole: Floats, waves: Waves, at_s: Floats, rr_s: Floats, rate_hz: float
     if not len(at_s):
         return
     part: Part = np.concatenate(list(waves.values()))
-    # repolarisation follows the rate slowly: half of the interval before, half of the usual one
-    rr = np.clip(0.5 * (rr_s + usual_rr_s), 0.3, 1.6)
+    rr = effective_rr_s(rr_s, usual_rr_s)
     stretch = (rr[:, None] ** part[:, 2])[:, None, :]  # (K, 1, G)
     longest = float(rr.max()) ** part[:, 2]
     first_s = float((longest * (part[:, 0] - 4 * part[:, 1])).min())
@@ -52,6 +51,11 @@ def add(dipole: Floats, waves: Waves, at_s: Floats, rr_s: Floats, rate_hz: float
     inside = (index >= 0) & (index < len(dipole))
     beats = (shape @ part[:, 3:].astype(np.float32)).astype(np.float64)  # adding across precisions is slow
     np.add.at(dipole, index[inside], beats[inside])
+
+
+def effective_rr_s(rr_s: Floats, usual_rr_s: float) -> Floats:
+    """Return the intervals (K,) that waves stretch with: repolarisation follows the rate slowly, half and half."""
+    return np.clip(0.5 * (rr_s + usual_rr_s), 0.3, 1.6)
 
 
 def extent(part: Part) -> Extent | None:

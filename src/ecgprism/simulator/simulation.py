@@ -23,7 +23,7 @@ from ecgprism.simulator.acquisition import Acquisition, acquire
 from ecgprism.simulator.beats import Waves, atrial, conducted, ventricular
 from ecgprism.simulator.conditions import CONDITIONS, check_combination, compatible, statements
 from ecgprism.simulator.patients import Patient, draw_patient
-from ecgprism.simulator.playing import Extent, add, extent
+from ecgprism.simulator.playing import Extent, add, effective_rr_s, extent
 from ecgprism.simulator.rhythm import Breath, Span, Timeline, timeline
 
 RECORDS_PER_PATIENT = 2
@@ -246,7 +246,7 @@ def _truth(
     points = {column: np.full(n, np.nan) for column in WAVE_COLUMNS}
     for kind, waves in beats.by_kind.items():
         of_kind = line.kind == kind
-        rr = np.clip(0.5 * (line.rr_s[of_kind] + usual), 0.3, 1.6)
+        rr = effective_rr_s(line.rr_s[of_kind], usual)
         for wave in ("QRS", "T"):
             _write(points, wave.lower(), extent(waves[wave]), of_kind, line.beat_s[of_kind], rr)
     owner = np.full(len(line.atrial_s), -1)  # the beat that a P wave leads to
@@ -256,7 +256,8 @@ def _truth(
             owner[a] = -1 if later else k
     for premature, waves in ((False, beats.p), (True, beats.p_premature)):
         led = np.flatnonzero((line.premature == premature) & (owner >= 0))
-        _write(points, "p", extent(waves["P"]), owner[led], line.atrial_s[led], np.full(len(led), usual))
+        rr = effective_rr_s(np.full(len(led), usual), usual)
+        _write(points, "p", extent(waves["P"]), owner[led], line.atrial_s[led], rr)
     branch = next((mark for name, mark in (("lbbb", "L"), ("rbbb", "R")) if name in traits.conditions), "N")
     symbols = np.where(line.kind == "N", branch, line.kind)
     r_s = points["qrs_peak_s"]

@@ -27,6 +27,7 @@ from ecgprism.formats.anonymisation.content import (
     years,
 )
 from ecgprism.formats.conversion import coded, library
+from ecgprism.formats.dicom import BEATS
 
 #: an element's value -> the value to write; None leaves it out
 Rule = Callable[[Any], Any]
@@ -71,8 +72,8 @@ def _numbers(low: float, high: float, digits: int = 7) -> Rule:
 
 def _group_label(value: Any) -> str:
     """Return which kind of group it is; the rest of the text goes."""
-    median = re.search("MEDIAN|REPRESENTATIVE|AVERAGE", str(value).upper())
-    return "MEDIAN BEAT" if median else "RHYTHM" if "RHYTHM" in str(value).upper() else "ECG"
+    averaged = any(word in str(value).upper() for word in BEATS)
+    return "MEDIAN BEAT" if averaged else "RHYTHM" if "RHYTHM" in str(value).upper() else "ECG"
 
 
 def _group_offset(value: Any) -> Any:
