@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecgprism.corpus.meta import ITEMS, RECORDS, SIGNALS, TABLES, CorpusMeta, file_digest, write_meta
+from ecgprism.corpus.meta import ITEMS, RECORDS, SIGNALS, TABLES, CorpusMeta, write_meta
 from ecgprism.corpus.store import Corpus
 from ecgprism.corpus.tables import fingerprint, write_tables
+from ecgprism.files import file_digest
 from ecgprism.interface.card import Task
 
 LEADS, SAMPLES, CLASSES = ["II", "V1"], 40, tuple("NSVFQ")

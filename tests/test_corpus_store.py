@@ -22,12 +22,13 @@ from typer.testing import CliRunner
 
 from ecgprism.cli.entry import app
 from ecgprism.corpus.ingestion import ingest
-from ecgprism.corpus.meta import ITEMS, META, RECORDS, SIGNALS, TABLES, CorpusMeta, file_digest, read_meta, write_meta
+from ecgprism.corpus.meta import ITEMS, META, RECORDS, SIGNALS, TABLES, CorpusMeta, read_meta, write_meta
 from ecgprism.corpus.store import Corpus
 from ecgprism.ecg.conditioning import filled
 from ecgprism.ecg.leads import LEADS
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError
+from ecgprism.files import file_digest
 from ecgprism.interface.card import Task
 from ecgprism.sources.contract import Entry, Item
 

@@ -810,3 +810,28 @@ def test_an_interval_of_7_8_ms_is_no_whole_rate(tmp_path: Path) -> None:
 def test_what_people_also_have_is_named(tmp_path: Path, content: bytes, name: str) -> None:
     with pytest.raises(ReadError, match=name):
         ep.read(written(tmp_path / "a", content))
+
+
+@pytest.mark.parametrize("cell", ["inf", "-Infinity", "<NA>", "-1.#IND", "#N/A", "1e999"])
+@pytest.mark.parametrize("comment", ["", "# a remark\n"])  # with one, lines are read one by one
+def test_a_cell_that_is_no_number_is_refused_however_the_table_is_read(tmp_path: Path, cell: str, comment: str) -> None:
+    rows = "".join(f"{n / 250},0.{n % 7}\n" for n in range(500))
+    path = tmp_path / "ecg.csv"
+    path.write_text(f"time,I\n{rows}{comment}2,{cell}\n")
+    with pytest.raises(ReadError, match=r"is no number|infinite"):
+        ep.read(path, unit="mV")
+
+
+@pytest.mark.parametrize("cell", ["", "NaN", "nan", "NA", "n/a", "N/A", "null", "None"])
+def test_a_cell_that_says_missing_is_missing_however_the_table_is_read(tmp_path: Path, cell: str) -> None:
+    rows = "".join(f"{n / 250},0.{n % 7}\n" for n in range(500))
+    for comment in ("", "# a remark\n"):
+        (tmp_path / "ecg.csv").write_text(f"time,I\n{rows}{comment}2,{cell}\n")
+        assert np.isnan(ep.read(tmp_path / "ecg.csv", unit="mV").signal).sum() == 1
+
+
+def test_zero_is_declared_of_a_table_alone_in_open_recording_too(tmp_path: Path) -> None:
+    path = write_wfdb(tmp_path, "a", np.arange(500)[:, None] % 9)
+    for read in (ep.read, ep.open_recording):
+        with pytest.raises(ReadError, match="only a table can leave it open"):
+            read(path, zero=3.0)

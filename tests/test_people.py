@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -437,3 +439,11 @@ def test_the_field_manifest_of_missing_ages_is_numeric() -> None:
 def test_an_unknown_source_option_is_still_one_line(tmp_path: Path) -> None:
     with pytest.raises(EcgprismError, match="manifest has no option 'rate'; did you mean 'rate_hz'"):
         open_source("manifest", manifest(tmp_path, "path,labels\na,N\n"), {"rate": 500})
+
+
+@pytest.mark.parametrize("of", [int, float, np.int64, np.int16, np.float32, np.float64])
+def test_numbers_of_numpy_are_numbers_and_its_nan_is_missing(of: type) -> None:
+    kept, notes = settle({"age": of(63), "height": of(170), "sex": "F"}, "here")
+    assert (kept, notes) == ({"age": 63.0, "height": 170.0, "sex": "female"}, [])
+    json.dumps(kept)
+    assert settle({"age": np.float32("nan"), "device": pd.NA}, "here") == ({}, [])

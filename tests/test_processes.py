@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ecgprism.processes import Failure, Limits, in_order, start_worker
+from ecgprism.processes import Failure, Limits, in_order, limited, start_worker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits and states of processes are those of Linux")
 
@@ -163,3 +163,17 @@ def test_a_worker_leaves_ctrl_c_to_its_parent() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_limited_block_in_a_limited_block_ends_with_that() -> None:
+    began = time.monotonic()
+    with pytest.raises(TimeoutError), limited(Limits(0.2)):
+        with limited(Limits(60)):
+            pass
+        time.sleep(5)
+    with pytest.raises(TimeoutError), limited(Limits(0.2)), limited(Limits(60)):
+        time.sleep(5)
+    assert time.monotonic() - began < 3
+    with limited(Limits(60)), pytest.raises(TimeoutError), limited(Limits(0.1)):
+        time.sleep(5)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

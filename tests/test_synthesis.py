@@ -86,3 +86,12 @@ def test_one_process_writes_a_folder_at_a_time(tmp_path: Path) -> None:
 def test_what_no_device_records_is_refused(tmp_path: Path, option: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(option))):
         open_source("simulated", None, option)
+
+
+def test_a_link_stays_a_link_and_what_it_points_at_is_replaced(tmp_path: Path, written: list[str]) -> None:
+    synthesise(2, tmp_path / "disk" / "sim", workers=1)
+    (tmp_path / "sim").symlink_to(tmp_path / "disk" / "sim")
+    synthesise(4, tmp_path / "sim", workers=1, overwrite=True)
+    assert (tmp_path / "sim").is_symlink()
+    assert names(tmp_path / "disk" / "sim") == written
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["sim"]

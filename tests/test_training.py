@@ -21,10 +21,11 @@ from pyarrow import parquet
 
 from ecgprism.config import parse_config
 from ecgprism.corpus.ingestion import ingest
-from ecgprism.corpus.meta import file_digest, read_meta, write_meta
+from ecgprism.corpus.meta import read_meta, write_meta
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.evidence.evaluation import evaluate
+from ecgprism.files import file_digest
 from ecgprism.interface.card import Task
 from ecgprism.model.batch import Batch
 from ecgprism.model.prism import PrismModel

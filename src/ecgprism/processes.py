@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import selectors
@@ -268,19 +269,23 @@ def limited(limits: Limits) -> Iterator[None]:
     timed = limits.time_s is not None and hasattr(signal, "setitimer")
     timed = timed and threading.current_thread() is threading.main_thread()
     before_bytes = _limit_memory(limits.memory_mb)
+    began, outer_s = time.monotonic(), 0.0  # a block in a limited block ends with that at the latest
     if timed:
 
         def over(number: int, frame: object) -> None:
             raise TimeoutError(f"not read within {limits.time_s:g} s")
 
         before = signal.signal(signal.SIGALRM, over)
-        signal.setitimer(signal.ITIMER_REAL, limits.time_s or 0.0)
+        outer_s = signal.getitimer(signal.ITIMER_REAL)[0]
+        signal.setitimer(signal.ITIMER_REAL, min(limits.time_s or 0.0, outer_s or math.inf))
     try:
         yield
     finally:
         if timed:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
             signal.signal(signal.SIGALRM, before)
+            if outer_s:
+                signal.setitimer(signal.ITIMER_REAL, max(outer_s - (time.monotonic() - began), 1e-3))
         if before_bytes is not None:
             import resource  # noqa: PLC0415
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from ecgprism.training.run import fit
 from ecgprism.training.watch import Watch
 
 MARK = ".ecgprism-demo"  # what this command made, it may replace
+OWN = re.compile(rf"{re.escape(MARK)}|corpus|corpus\.partial|runs|unseen\.(hea|dat|atr|wave)|(ecg|training|views)\.png")
 UNSEEN_SEED, UNSEEN = 1, {"lbbb": 0.6, "atrial_fibrillation": 0.4}  # the predicted file: a patient no training has seen
 VIEWS = {
     "wave": {"view": "waveform", "encoder": {"cnn_bilstm": {"width": 24, "stages": 3}}},
@@ -64,6 +66,8 @@ def run_demo(out: Path, records: int, epochs: int, console: Console) -> None:
     if out.exists() and any(out.iterdir()):
         if not (out / MARK).is_file():
             raise EcgprismError(f"{out}: is not empty and not of an earlier demo; choose another --out")
+        if foreign := sorted(path.name for path in out.iterdir() if not OWN.fullmatch(path.name)):
+            raise EcgprismError(f"{out}: holds {foreign[0]!r} besides a demo, so it is not replaced; move that away")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARK).touch()

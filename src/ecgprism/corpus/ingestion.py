@@ -44,7 +44,6 @@ from ecgprism.corpus.meta import (
     TABLES,
     ColumnKind,
     CorpusMeta,
-    file_digest,
     write_meta,
 )
 from ecgprism.corpus.quantisation import NOT_RECORDED, quantise
@@ -57,7 +56,7 @@ from ecgprism.ecg.leads import lead_order
 from ecgprism.ecg.metadata import settle
 from ecgprism.ecg.quality import FLAGS, assess
 from ecgprism.errors import EcgprismError, ReadError, nearest
-from ecgprism.files import LOCK, atomic, to_disk
+from ecgprism.files import LOCK, PARTIAL, atomic, file_digest, to_disk
 from ecgprism.processes import RECORD_MEMORY_MB, RECORD_TIMEOUT_S, Failure, Limits, in_order, named
 from ecgprism.sources.contract import Entry, ItemSource, Labels, Source
 from ecgprism.sources.opening import open_source
@@ -396,7 +395,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
 
 
 def _partial(out: Path) -> Path:
-    return out.with_name(out.name + ".partial")
+    return out.with_name(out.name + PARTIAL)
 
 
 def _aside(out: Path) -> Path:

@@ -109,9 +109,3 @@ def read_meta(folder: Path) -> CorpusMeta:
         raise EcgprismError(
             f"{path}: damaged: {key}: {problem['msg'].removeprefix('Value error, ')}; ingest it again"
         ) from None
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

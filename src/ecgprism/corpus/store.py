@@ -23,6 +23,7 @@ from ecgprism.corpus.splits import NO_SPLIT, SPLITS
 from ecgprism.corpus.tables import ITEM_METADATA_PREFIX, LABELS_PREFIX, METADATA_PREFIX, QUALITY_PREFIX
 from ecgprism.ecg.quality import FLAGS
 from ecgprism.errors import EcgprismError, nearest, one_line
+from ecgprism.files import PARTIAL
 from ecgprism.interface.card import Task, is_multiclass
 
 
@@ -70,7 +71,7 @@ class Corpus:
         """Open the folder. Raises EcgprismError when it is no whole corpus."""
         self.path = Path(path)
         if not (self.path / META).is_file():
-            partial = self.path.with_name(self.path.name + ".partial")
+            partial = self.path.with_name(self.path.name + PARTIAL)
             hint = "; its ingest was not finished: run it again to continue" if partial.is_dir() else ""
             raise EcgprismError(f"{self.path}: no corpus here (make one with `ecgprism ingest`){hint}")
         try:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from ecgprism.datasets.catalogue import DATASETS, Dataset, size_text
 from ecgprism.datasets.disk import check_room, room
-from ecgprism.datasets.listing import PARTIAL, SUMS, parsed_sums
+from ecgprism.datasets.listing import SUMS, parsed_sums
 from ecgprism.datasets.record import FolderRecord, earlier_record, write_whole
 from ecgprism.datasets.server import PHYSIONET, Mirror, Patience, checked_base
 from ecgprism.datasets.transfer import Report, Transfer
 from ecgprism.datasets.unpacking import unpack
 from ecgprism.errors import EcgprismError, nearest
-from ecgprism.files import locked
+from ecgprism.files import PARTIAL, locked
 
 LONGEST_SUMS_BYTES = 64 << 20  # PTB-XL's list has 87,000 lines and 8 MB
 MARGIN = 1.5  # the catalogue's sizes are approximate

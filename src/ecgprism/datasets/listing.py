@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from ecgprism.errors import EcgprismError
-from ecgprism.files import LOCK
+from ecgprism.files import LOCK, PARTIAL
 
-SUMS, RECORD, PARTIAL = "SHA256SUMS.txt", "dataset.json", ".partial"
+SUMS, RECORD = "SHA256SUMS.txt", "dataset.json"
 LONGEST_PART_BYTES = 255 - len(PARTIAL)  # of what file systems take
 LONGEST_NAME_BYTES, DEEPEST = 1000, 32
 

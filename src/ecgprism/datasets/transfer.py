@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,10 +12,10 @@ from pathlib import Path
 
 from ecgprism.datasets.catalogue import size_text
 from ecgprism.datasets.disk import check_room, room
-from ecgprism.datasets.listing import PARTIAL, SUMS
+from ecgprism.datasets.listing import SUMS
 from ecgprism.datasets.server import Mirror, NoRangeError, PassingError, StoppedError
 from ecgprism.errors import EcgprismError
-from ecgprism.files import to_disk
+from ecgprism.files import PARTIAL, file_digest, to_disk
 
 ASIDE = ".before"
 
@@ -79,17 +78,17 @@ class Transfer:
             raise StoppedError
         self.check_places(name, path, partial)
         if path.is_file():
-            if sha256(path) == digest:
+            if file_digest(path) == digest:
                 self.tell(name, path.stat().st_size, done=True)
                 return False
             self.set_aside(path, partial)
         with self.disk(name):
             path.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):
-            found = sha256(partial) if partial.is_file() else ""  # whole, if the process ended before the renaming
+            found = file_digest(partial) if partial.is_file() else ""  # whole, if the process ended before the renaming
             if found != digest:
                 self.mirror.persist(name, lambda: self.grow(name, partial))
-                found = sha256(partial)
+                found = file_digest(partial)
             if found == digest:
                 to_disk(partial)
                 partial.replace(path)
@@ -174,9 +173,3 @@ class Transfer:
         """Return a context in which a full disk is one line about this file."""
         total = "" if self.bytes_total is None else f", the whole data set about {size_text(self.bytes_total)}"
         return room(self.folder, f"{name} needs {size_text(length)} more{total}" if length else f"at {name}{total}")
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from numbers import Real
 
+import numpy as np
+
 MISSING = frozenset(
     (
         "",
@@ -44,9 +46,16 @@ _YEARS = {
 }
 
 
+def is_missing(value: object) -> bool:
+    """Return whether a metadata value is none: None, NaN, or what pandas has for them."""
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")  # by name: this part does without pandas
+
+
 def is_missing_text(value: object) -> bool:
     """Return whether a cell says that there is nothing: empty, nan, NA, n/a, none, null, unknown, ?, -."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_missing(value):
         return True
     return isinstance(value, str) and value.strip().lower() in MISSING
 
@@ -69,9 +78,10 @@ def number(value: object) -> float | None:
 
 def age_years(value: object) -> float | None:
     """Return an age in years (`63`, `63,5`, `63Y`, `063 years`, `6 months`), or None where it is no age of a person."""
-    if isinstance(value, int | float):
-        return float(value) if 0 <= value <= MAX_AGE_YEARS else None
-    text = value.strip().lower() if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        found = number(value)
+        return found if found is not None and 0 <= found <= MAX_AGE_YEARS else None
+    text = value.strip().lower()
     match = _AGE.fullmatch(text) if len(text) <= MOST_CHARACTERS else None
     unit = match[2].strip().rstrip(".") if match else None
     if match is None or unit not in _YEARS:
@@ -110,8 +120,9 @@ def settle(metadata: Mapping[str, float | str], where: str) -> tuple[dict[str, f
         elif name == "age":
             found = age_years(value)
         else:
-            size = None if isinstance(value, str) else number(value)
-            found = value if isinstance(value, str) or (size is not None and within_limits(name, size)) else None
+            found = value if isinstance(value, str) else number(value)
+            if isinstance(found, float) and not within_limits(name, found):
+                found = None
         if found is None:
             notes.append(f"{where}: {name} {value!r} is none: taken as missing")
         else:

@@ -25,10 +25,10 @@ from ecgprism.evidence.ablation import RUNS, Ablation, AblationProgress, plan, t
 from ecgprism.evidence.ensembles import Ensemble, average
 from ecgprism.evidence.reports import Costs, LedgerReport, ModelReport, Support, Worth
 from ecgprism.evidence.verdicts import RULE
-from ecgprism.files import LOCK, atomic, locked
+from ecgprism.files import atomic, locked
 from ecgprism.interface.answers import Answers
 from ecgprism.metrics.contrasts import AUROC, Contrast, Pair, ScoreTable, minus, tabulate
-from ecgprism.training.folder import COALITIONS
+from ecgprism.training.folder import COALITIONS, held
 
 LEDGER, PLAN = "ledger.json", "ablation.yaml"
 FUSED, BEST, CONTROL, AVERAGE = "fused", "best single", "control", "average of singles"
@@ -85,8 +85,8 @@ def ablate(
     """
     out = Path(out)
     ablation = plan(config, out, seeds, folds)
-    held = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set()
-    if held and PLAN not in held:
+    there = held(out)
+    if there and PLAN not in there:
         raise EcgprismError(f"{out}: is not empty and no ablation; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "ablation"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from array import array
 from collections.abc import Iterator, Sequence
@@ -339,8 +340,9 @@ def _number(path: Path, line: int, cell: str, decimal: str) -> float:
     if kind == "missing":
         return float("nan")
     cell = cell.strip("'\"[]\xa0 ")
-    if kind == "number":
-        return float(cell.replace(",", ".") if decimal == "," else cell)
+    value = float(cell.replace(",", ".") if decimal == "," else cell) if kind == "number" else math.nan
+    if math.isfinite(value):
+        return value
     clock = _CLOCK.fullmatch(cell) if kind == "clock" else None
     if clock is None:
         raise ReadError(f"{path}, line {line}: {cell[:MAX_CELL]!r} is no number")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecgprism.ecg.leads import LEADS
+from ecgprism.ecg.metadata import is_missing
 from ecgprism.errors import ConfigError, EcgprismError, nearest
 
 FORMAT_VERSION: Literal[2] = 2
@@ -121,13 +122,6 @@ class MetadataSchema:
             if name not in known:
                 raise ConfigError(f"{where}: no metadata column {name!r}{nearest(name, known)}")
         return [known.index(name) for name in (known if names is None else names)]
-
-
-def is_missing(value: object) -> bool:
-    """Return whether a metadata value is none: None, NaN, or what pandas has for them."""
-    if isinstance(value, float | np.floating):
-        return math.isnan(value)
-    return value is None or type(value).__name__ in ("NAType", "NaTType")  # by name: this part does without pandas
 
 
 def columns_of(table: Table | None, rows: int) -> dict[str, list[float | str | None]]:

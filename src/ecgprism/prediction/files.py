@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from ecgprism.ecg.conditioning import prepared_signal
 from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.ecg.metadata import is_missing
 from ecgprism.ecg.quality import doubts
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, ReadError, one_line
@@ -199,7 +201,7 @@ def _scored(
 def _for_all(metadata: Metadata | Table) -> bool:
     """Whether metadata holds one value a column."""
     return isinstance(metadata, Mapping) and all(
-        isinstance(v, str | int | float) or v is None for v in metadata.values()
+        isinstance(value, str | Real) or is_missing(value) for value in metadata.values()
     )
 
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgprism.ecg.arrays import ArrayRecordings
+from ecgprism.ecg.metadata import is_missing
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ConfigError, EcgprismError, nearest, one_line
-from ecgprism.interface.card import Kind, Table, Task, columns_of, is_missing
+from ecgprism.interface.card import Kind, Table, Task, columns_of
 from ecgprism.registry import register
 from ecgprism.sources.columns import column_name, legend, read_column
 from ecgprism.sources.contract import Entry
@@ -127,8 +128,9 @@ class ArrayFileSource(ArraySource):
         self.root, self.key, self.pid = root, key, os.getpid()
 
     def read(self, entry: Entry) -> Recording:
-        """Return one recording; each process opens the file for itself."""
-        if self.pid != os.getpid():
+        """Return one recording; a process opens the file for itself where it did not inherit the array."""
+        inherited = len(self.recordings.signals) and self.root.suffix.lower() in (".npy", ".npz")  # not what HDF5 reads
+        if self.pid != os.getpid() and not inherited:
             self.recordings, self.pid = replace(self.recordings, signals=mapped(self.root, self.key)), os.getpid()
         return super().read(entry)
 

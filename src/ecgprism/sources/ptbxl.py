@@ -54,14 +54,28 @@ class PtbXl:
                 raise EcgprismError(f"{root / 'ptbxl_database.csv'}, line {line}: {column} is empty")
         statements = _table(root / "scp_statements.csv", {"diagnostic", "form", "rhythm", *CLASS_COLUMNS})
         self.statements = statements.set_index(statements.columns[0])
-        self.labels = {task: self._labels(task) for task in TASKS}
+        held = self._held()
+        self.labels = {task: self._labels(task, held) for task in TASKS}
         found = {task: {label for row in rows for label in row} for task, rows in self.labels.items()}
         self.tasks = {
             task: Task("multilabel", SUPERCLASSES if task == "superdiagnostic" else tuple(sorted(found[task])))
             for task in TASKS
         }
 
-    def _labels(self, task: str) -> list[tuple[str, ...]]:
+    def _held(self) -> list[list[str]]:
+        """Return the codes of every row of the database that are likely enough. Raises EcgprismError for no codes."""
+        rows = []
+        for ecg_id, text in zip(self.database["ecg_id"], self.database["scp_codes"], strict=True):
+            try:
+                codes = _codes(text)
+            except (ValueError, SyntaxError, AttributeError, TypeError, OverflowError, MemoryError, RecursionError):
+                raise EcgprismError(
+                    f"{self.root}/ptbxl_database.csv: ecg_id {ecg_id}: scp_codes {str(text)[:60]!r}"
+                ) from None
+            rows.append([code for code, likelihood in codes.items() if likelihood >= self.min_likelihood])
+        return rows
+
+    def _labels(self, task: str, held: list[list[str]]) -> list[tuple[str, ...]]:
         """Return the labels of every row of the database for one task."""
         table = self.statements
         if task in ("superdiagnostic", "subdiagnostic"):
@@ -71,17 +85,7 @@ class PtbXl:
             of_code = {code: code for code in table.index}
         else:
             of_code = {code: code for code in table.index[table[task] == 1]}
-        rows = []
-        for ecg_id, text in zip(self.database["ecg_id"], self.database["scp_codes"], strict=True):
-            try:
-                codes = _codes(text)
-            except (ValueError, SyntaxError, AttributeError, TypeError, OverflowError, MemoryError, RecursionError):
-                raise EcgprismError(
-                    f"{self.root}/ptbxl_database.csv: ecg_id {ecg_id}: scp_codes {str(text)[:60]!r}"
-                ) from None
-            held = [code for code, likelihood in codes.items() if likelihood >= self.min_likelihood]
-            rows.append(tuple(sorted({of_code[code] for code in held if code in of_code})))
-        return rows
+        return [tuple(sorted({of_code[code] for code in codes if code in of_code})) for codes in held]
 
     def entries(self) -> Iterator[Entry]:
         """Yield one entry a row of the database; files that are not there are found out on reading."""

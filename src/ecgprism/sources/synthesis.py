@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from ecgprism.errors import EcgprismError
-from ecgprism.files import LOCK, PARTIAL, locked
+from ecgprism.files import LOCK, PARTIAL, locked, to_disk
+from ecgprism.processes import start_worker
 from ecgprism.simulator.patients import METADATA
 from ecgprism.simulator.simulation import SimulatedRecord
 from ecgprism.sources.opening import open_source
@@ -47,7 +49,7 @@ def synthesise(
     rhythm spans, noise). `options` are those of the source `simulated`. Raises EcgprismError when `out` is not empty,
     and with `overwrite` when it holds anything that is not from here.
     """
-    out = Path(out)
+    out = Path(out).resolve() if Path(out).is_symlink() else Path(out)
     made, aside = out.with_name(out.name + PARTIAL), out.with_name(f".{out.name}.replaced")
     if aside.is_dir() and not out.exists():  # an overwrite was killed between its two renames
         aside.rename(out)
@@ -67,9 +69,11 @@ def synthesise(
             if out.exists():
                 out.rename(aside)
             made.rename(out)
-            _clear(aside)
-        finally:
+            to_disk(out.parent)
+        except BaseException:
             _clear(made)
+            raise
+        _clear(aside)
     return out
 
 
@@ -114,7 +118,7 @@ def write_wfdb(simulated: SimulatedRecord, folder: Path, name: str) -> None:
 
 def _check_out(out: Path, overwrite: bool) -> None:
     """Raise EcgprismError unless `out` may be written: it is empty, or may be overwritten and is all from here."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
+    if out.exists() and not out.is_dir():
         raise EcgprismError(f"{out}: is no folder; choose another --out")
     if out.exists() and any(out.iterdir()):
         if not overwrite:
@@ -146,7 +150,7 @@ def _write(
     done, beats, records = 0, [], []
     work = partial(_records, source, folder / WFDB)
     progress(0, source.n)
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=start_worker, initargs=(os.getpid(),)) as pool:
         for made in pool.map(work, (range(i, min(i + CHUNK, source.n)) for i in range(0, source.n, CHUNK))):
             beats += [rows for rows, _ in made]
             records += [row for _, row in made]
