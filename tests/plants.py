@@ -19,8 +19,8 @@ from pydicom.datadict import DicomDictionary, keyword_for_tag
 NAME, NUMBER, DATE = "Kowalska", "7712345", "19580317"
 PLANTS = (NAME, NUMBER, DATE)
 _STAND_IN = "65432198"  # as long as NAME
-#: (where, what, how the file is made); None where such a file cannot be made
-Planted = tuple[str, str, Callable[[], bytes | None]]
+#: (where, what, how the file is made)
+Planted = tuple[str, str, Callable[[], bytes]]
 
 
 def survives(plant: str, data: bytes) -> bool:
@@ -90,10 +90,10 @@ def _value(representation: str, plant: str) -> Any:  # noqa: PLR0911  (a represe
     if representation == "SQ":
         item = pydicom.Dataset()
         item.add_new(0x00081030, "LO", plant)
-        item.add_new(0x003A0200, "IS", plant)
+        item.add_new(0x003A0200, "IS", _value("IS", plant))
         return [item]
-    if representation in ("OB", "OW", "UN", "OB or OW"):
-        return text
+    if representation in ("OB", "OW", "OD", "UN"):
+        return text.ljust(8)
     if representation == "AT":
         return digits
     if representation == "UI":
@@ -101,7 +101,7 @@ def _value(representation: str, plant: str) -> Any:  # noqa: PLR0911  (a represe
     return plant
 
 
-def _dicom_with(data: bytes, change: Callable[[Any], None]) -> bytes | None:
+def _dicom_with(data: bytes, change: Callable[[Any], None]) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
@@ -112,8 +112,6 @@ def _dicom_with(data: bytes, change: Callable[[Any], None]) -> bytes | None:
             stream = io.BytesIO()
             file.save_as(stream)
             return stream.getvalue().replace(_STAND_IN.encode(), NAME.encode())
-        except Exception:  # a value that pydicom cannot write at all is no plant
-            return None
         finally:
             pydicom.config.settings.writing_validation_mode = pydicom.config.WARN
             pydicom.config.settings.reading_validation_mode = pydicom.config.WARN
@@ -130,7 +128,9 @@ def _added(data: bytes) -> Iterator[Planted]:
     for place in ((), group, channel):
         for tag in (*known, *unknown, *others):
             representation = DicomDictionary[tag][0].split(" or ")[0] if tag in DicomDictionary else "UN"
-            for vr in {representation, *(("CS", "OB", "DS", "IS", "LO", "SQ") if tag in unknown else ())}:
+            for vr in dict.fromkeys(
+                (representation, *(("CS", "OB", "DS", "IS", "LO", "SQ") if tag in unknown else ()))
+            ):
                 plant = PLANTS[(tag + len(place)) % 3]
                 yield (
                     f"added {place and place[-2]} {tag:08x} {vr}",
@@ -228,7 +228,7 @@ def scp(data: bytes) -> Iterator[Planted]:
             yield f"behind section {number}", plant, partial(_scp_of, {**held, number: section + text})
             yield (
                 f"reserved of {number}",
-                plant,
+                plant[:6],
                 partial(_scp_of, {**held, number: section[:10] + text[:6] + section[16:]}),
             )
         for number in (12, 77, 200, 1023):

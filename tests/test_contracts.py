@@ -724,7 +724,7 @@ def source(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source
     wanted = registry.options(find("sources", name))
     if "root" in wanted:
         if name not in ROOTS:
-            pytest.skip(f"no example folder of {name}: add one to ROOTS")
+            pytest.fail(f"no example folder of {name}: add one to ROOTS")
         root = ROOTS[name](tmp_path)
         return find("sources", name)(root, **check_options("sources", name, SAID.get(name, {}), 1))
     return find("sources", name)(**check_options("sources", name, {"n": 2} if "n" in wanted else {}))

@@ -480,7 +480,7 @@ def child(pipe: Connection, path: Path, allowed: int) -> None:
                 read(path, **declared)
             except ReadError as error:
                 lines = len(str(error).splitlines())
-                if lines != 1 or ": not readable (" in str(error):
+                if lines != 1 or ": not readable (" in str(error) or path.stem not in str(error):
                     said.append(f"{lines} lines: {str(error)[:300]}")
             except Exception as error:  # what it is for
                 said.append(f"{type(error).__name__}: {error}"[:300])

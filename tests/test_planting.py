@@ -24,13 +24,18 @@ PLANTERS: dict[str, Callable[[bytes], Iterator[plants.Planted]]] = {
 EVERY = int(os.environ.get("ECGPRISM_EVERY_PLANT", "11"))
 
 
-def surviving(planted: Iterator[plants.Planted], suffix: str, folder: Path) -> tuple[int, int, list[str]]:
-    """Return how many plants were made, how many files were refused, and where plants survived."""
+#: of all plants, so many copies at the least are written and searched; the other files are refused
+LEAST = {"muse.xml": 700, "sierra.xml": 500, "aecg.xml": 1100, "a.dcm": 400, "a.scp": 220, "a.edf": 220}
+
+
+def surviving(planted: Iterator[plants.Planted], suffix: str, folder: Path) -> tuple[int, int, list[str], list[str]]:
+    """Return how many plants stood in a file, how many files were refused, where plants survived, where none stood."""
     made = refused = 0
-    found = []
+    found, lost = [], []
     for where, plant, make in planted:
         data = make()
-        if data is None:
+        if not plants.survives(plant, data):  # only another number could be written there
+            lost.append(f"{plant} in {where}")
             continue
         made += 1
         source, target = folder / f"source{suffix}", folder / f"copy{suffix}"
@@ -42,15 +47,15 @@ def surviving(planted: Iterator[plants.Planted], suffix: str, folder: Path) -> t
             continue
         if plants.survives(plant, target.read_bytes()):
             found.append(f"{plant} in {where}")
-    return made, refused, found
+    return made, refused, found, lost
 
 
 @pytest.mark.parametrize("name", PLANTERS)
 def test_no_plant_survives(name: str, tmp_path: Path) -> None:
-    made, refused, found = surviving(
+    made, refused, found, lost = surviving(
         islice(PLANTERS[name](MAKERS[name]()), 0, None, EVERY), Path(name).suffix, tmp_path
     )
-    print(f"{name}: {made} plants, {refused} refused")
+    print(f"{name}: {made} plants, {refused} refused, {len(lost)} not in it")
     assert found == []
-    assert refused < 0.6 * made
-    assert made > 300 / EVERY
+    assert made - refused > LEAST[name] / EVERY  # that many copies were searched
+    assert len(lost) < 0.15 * made
