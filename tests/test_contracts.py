@@ -11,7 +11,6 @@ import math
 import pickle
 import re
 import struct
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -19,22 +18,31 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecgprism import registry
 from ecgprism.config import Branch, Component
 from ecgprism.errors import ConfigError
 from ecgprism.interface.answers import probabilities_of
-from ecgprism.interface.card import InputSpec, Kind, Task
-from ecgprism.model.batch import Batch
+from ecgprism.interface.card import InputSpec, Kind
 from ecgprism.model.encoders.contract import Encoder
-from ecgprism.model.fusions.contract import Fusion
 from ecgprism.model.prism import PrismModel
 from ecgprism.model.views.contract import Features, View, valid_steps
 from ecgprism.prediction.views import views_of
-from ecgprism.registry import check_options, components, find
+from ecgprism.registry import components, find
 from ecgprism.simulator.simulation import simulate
-from ecgprism.sources.contract import ItemSource, Source
+from tests.contract_parts import (
+    BRANCHES,
+    ENCODERS,
+    PARTS,
+    TASK,
+    VIEWS,
+    fits,
+    fusion_of,
+    fusions,
+    prism,
+    views,
+)
 
 from .examples import (
     DIM,
@@ -50,33 +58,23 @@ from .examples import (
     without_dropout,
     without_leads,
 )
-from .test_beat_sources import write_challenge, write_ludb, write_mitbih
 
-VIEWS, ENCODERS, FUSIONS, SOURCES = (list(components(kind)) for kind in ("views", "encoders", "fusions", "sources"))
 PADDINGS = (1, 37, 300)
+
+
 MIXED = (1000, 640, 30)  # samples: a whole window, some of it, and less than any spectral window
+
+
 TOLERANCE = 1e-5
-TASK = Task("multilabel", ("one", "two", "three"))
 
 
-def fits(view: str, encoder: str) -> bool:
-    """Whether the encoder accepts the view; anything but its own refusal is left for the tests to show."""
-    try:
-        encoder_of(encoder, view_of(view).shape)
-    except ConfigError:
-        return False
-    except Exception:
-        return True
-    return True
-
-
-BRANCHES = [(view, encoder) for view in VIEWS for encoder in ENCODERS if fits(view, encoder)]
 MISFITS = [(view, encoder) for view in VIEWS for encoder in ENCODERS if not fits(view, encoder)]
+
+
 FIRST_ENCODER = dict(reversed(BRANCHES))
+
+
 branches = pytest.mark.parametrize(("view_name", "encoder_name"), BRANCHES, ids=map(" -> ".join, BRANCHES))
-views = pytest.mark.parametrize("name", VIEWS)
-fusions = pytest.mark.parametrize("name", FUSIONS)
-sources = pytest.mark.parametrize("name", SOURCES)
 
 
 def largest(difference: Tensor) -> float:
@@ -87,9 +85,6 @@ def valid_part(view: View, features: Features, row: int) -> Tensor:
     """Return what counts of one record: on a timed view the steps before its length."""
     x = features.x[row]
     return x if not view.shape.timed or features.length is None else x[..., : int(features.length[row])]
-
-
-# Views: a batch -> one representation
 
 
 @views
@@ -196,9 +191,6 @@ def test_view_is_computed_in_float32_under_autocast(name: str) -> None:
     assert largest(plain - mixed) <= TOLERANCE
 
 
-# Encoders: a view -> tokens
-
-
 def branch(view_name: str, encoder_name: str) -> tuple[View, Encoder]:
     view = view_of(view_name)
     return view, unsettled(encoder_of(encoder_name, view.shape))
@@ -279,17 +271,6 @@ def test_padding_changes_no_statistic_in_training(view_name: str, encoder_name: 
         assert largest(unpadded - tokens) <= 5 * TOLERANCE
         for key, value in buffers.items():
             assert largest(value - padded_buffers[key]) <= TOLERANCE, key
-
-
-# Fusions: tokens and presence -> one vector
-
-PARTS = ("wave", "freq", "who")
-
-
-def fusion_of(name: str) -> Fusion:
-    check_options("fusions", name, {}, 2)
-    torch.manual_seed(0)
-    return unsettled(find("fusions", name)(PARTS, DIM)).eval()
 
 
 def tokens_of(records: int) -> dict[str, Tensor]:
@@ -393,20 +374,6 @@ def test_not_even_nan_from_a_missing_view_reaches_a_gradient_of_the_fusion(name:
         gradients.append([each.grad for each in [*fusion.parameters(), *inputs]])
     for zero, nan in zip(*gradients, strict=True):
         assert torch.equal(zero, nan)
-
-
-# The whole model
-
-
-def prism(
-    parts: dict[str, tuple[str, str]], spec: InputSpec = TWELVE_LEADS, fusion: str = "concat", task: Task = TASK
-) -> PrismModel:
-    torch.manual_seed(0)
-    described = {
-        key: Branch(view=Component(name=view), encoder=Component(name=encoder))
-        for key, (view, encoder) in parts.items()
-    }
-    return unsettled(PrismModel(spec, task, described, Component(name=fusion), DIM)).eval()
 
 
 def prism_of_everything(spec: InputSpec = TWELVE_LEADS, fusion: str = "concat") -> PrismModel:
@@ -553,228 +520,6 @@ def test_probabilities_of_exclusive_classes_sum_to_one_and_those_of_labels_are_i
         exclusive, independent = (probabilities_of(logits.numpy(), kind, temperature) for kind in get_args(Kind)[::-1])
         np.testing.assert_allclose(exclusive, (logits / temperature).softmax(dim=1), rtol=1e-12)
         np.testing.assert_allclose(independent, (logits / temperature).sigmoid(), rtol=1e-12)
-
-
-# Export: views, branches, fusions and a model as ONNX. Exporting one graph of all of them costs a tenth of exporting
-# each; should that fail, each test exports its own part, so that the culprit is named.
-
-EXPORT_WINDOW = 100  # samples; the exporter unrolls recurrences, so branches are exported short and shallow
-EXPORT_BATCHES = {"padded": ecgs((1000, 640, 70, 30)), "full": ecgs((1000, 1000, 1000, 1000), seed=1)}
-
-
-class Part(nn.Module):
-    """Something computed from a batch, as a module of plain tensors."""
-
-    def __init__(self, module: nn.Module, compute: Callable[[Batch], Tensor], samples: int) -> None:
-        super().__init__()
-        self.module, self.compute, self.samples = module, compute, samples
-
-    def forward(self, signal: Tensor, length: Tensor, lead_mask: Tensor, metadata: Tensor) -> Tensor:
-        length = length.clamp(max=self.samples)
-        return self.compute(Batch(signal[:, :, : self.samples], length, lead_mask, metadata))
-
-
-class Together(nn.Module):
-    def __init__(self, parts: dict[str, Part]) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(parts.values())
-
-    def forward(self, signal: Tensor, length: Tensor, lead_mask: Tensor, metadata: Tensor) -> tuple[Tensor, ...]:
-        return tuple(part(signal, length, lead_mask, metadata) for part in self.parts)
-
-
-def view_part(name: str) -> Part:
-    view = view_of(name)
-    return Part(view, lambda batch: view(batch).x, TWELVE_LEADS.window)
-
-
-def branch_part(view_name: str, encoder_name: str) -> Part:
-    view = view_of(view_name, replace(TWELVE_LEADS, window=EXPORT_WINDOW))
-    encoder = unsettled(encoder_of(encoder_name, view.shape, shallow=True))
-    return Part(nn.ModuleList([view, encoder]), lambda batch: encoder(view(batch)), EXPORT_WINDOW)
-
-
-def fusion_part(name: str) -> Part:
-    """The tokens are pieces of the first leads; a part is missing where its lead is."""
-    fusion = fusion_of(name)
-
-    def compute(batch: Batch) -> Tensor:
-        tokens = {part: batch.signal[:, k, : 3 * DIM].reshape(-1, 3, DIM) for k, part in enumerate(PARTS)}
-        return fusion(tokens, batch.lead_mask[:, : len(PARTS)])
-
-    return Part(fusion, compute, EXPORT_WINDOW)
-
-
-def model_part() -> Part:
-    cheap = [names for names in BRANCHES if names[1] == "mlp"]
-    model = prism({f"own_{names[0]}": names for names in cheap}, replace(TWELVE_LEADS, window=EXPORT_WINDOW))
-    return Part(model, lambda batch: model(batch).fused, EXPORT_WINDOW)
-
-
-EXPORTED: dict[str, Callable[[], Part]] = {
-    **{f"view {name}": lambda name=name: view_part(name) for name in VIEWS},
-    **{" -> ".join(names): lambda names=names: branch_part(*names) for names in BRANCHES},
-    **{f"fusion {name}": lambda name=name: fusion_part(name) for name in FUSIONS},
-    "model": model_part,
-}
-
-
-def plain(batch: Batch) -> dict[str, Tensor]:
-    batch = without_leads(padded(batch, 0), 0, (1, 4))
-    assert batch.length is not None
-    return {
-        "signal": batch.signal, "length": batch.length, "lead_mask": batch.lead_mask, "metadata": batch.metadata,
-    }  # fmt: skip
-
-
-def export(parts: dict[str, Part]) -> dict[str, dict[str, np.ndarray]]:
-    """Export to one ONNX graph and return its outputs by batch and part."""
-    runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    module = Together(parts).eval()
-    example = tuple(plain(EXPORT_BATCHES["padded"]).values())
-    program = torch.onnx.export(module, example, dynamo=True, optimize=False, verbose=False)
-    assert program is not None
-    options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors
-    session = runtime.InferenceSession(program.model_proto.SerializeToString(), options)
-    wanted = [node.name for node in session.get_inputs()]
-    outputs = {}
-    for kind, batch in EXPORT_BATCHES.items():
-        inputs = {key: value.numpy() for key, value in plain(batch).items() if key in wanted}
-        outputs[kind] = dict(zip(parts, session.run(None, inputs), strict=True))
-    return outputs
-
-
-@pytest.fixture(scope="module")
-def exported_together() -> dict[str, dict[str, np.ndarray]] | None:
-    try:
-        return export({name: make() for name, make in EXPORTED.items()})
-    except Exception:
-        return None
-
-
-@pytest.mark.parametrize("name", EXPORTED)
-@pytest.mark.filterwarnings("ignore")
-def test_onnx_computes_what_torch_computes(
-    name: str, exported_together: dict[str, dict[str, np.ndarray]] | None
-) -> None:
-    part = EXPORTED[name]().eval()
-    outputs = exported_together or export({name: part})
-    for kind, batch in EXPORT_BATCHES.items():
-        with torch.no_grad():
-            expected = part(**plain(batch)).numpy()
-        assert outputs[kind][name].shape == expected.shape
-        assert np.abs(outputs[kind][name] - expected).max() <= 1e-4, f"{kind} batch"
-
-
-# Sources: a labelled data set -> entries and recordings
-
-
-def ptbxl_root(folder: Path) -> Path:
-    (folder / "ptbxl_database.csv").write_text(
-        "ecg_id,patient_id,age,sex,height,weight,scp_codes,strat_fold,filename_lr,filename_hr\n"
-        "1,15709.0,56.0,1,,63.0,\"{'NORM': 100.0, 'SR': 0.0}\",3,records100/00000/00001_lr,records500/00000/00001_hr\n"
-        "2,,300.0,0,,,\"{'IMI': 15.0}\",10,records100/00000/00002_lr,records500/00000/00002_hr\n"
-    )
-    (folder / "scp_statements.csv").write_text(
-        ",diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass\n"
-        "NORM,1.0,,,NORM,NORM\nIMI,1.0,,,MI,IMI\nSR,,,1.0,,\n"
-    )
-    return folder
-
-
-def cinc2017_root(folder: Path) -> Path:
-    (folder / "REFERENCE.csv").write_text("A00001,N\nA00002,~\n")
-    return folder
-
-
-def manifest_root(folder: Path) -> Path:
-    (folder / "manifest.csv").write_text("path,patient_id,labels,age\na,p1,one|two,50\nb,,two,\n")
-    return folder
-
-
-def challenge2021_root(folder: Path) -> Path:
-    return write_challenge(folder, {"g1/JS1": "426783006", "g2/E1": "164889003,1"})
-
-
-def ludb_root(folder: Path) -> Path:
-    return write_ludb(folder, {"1": "Sinus rhythm", "2": "Atrial fibrillation"})
-
-
-def arrays_root(folder: Path) -> Path:
-    np.save(folder / "signals.npy", np.random.default_rng(0).normal(0, 100, (2, 1, 500)).astype(np.float32))
-    (folder / "labels.csv").write_text("record_id,patient_id,labels\na,p1,AF\nb,p2,N\n")
-    return folder / "signals.npy"
-
-
-ROOTS = {
-    "ptbxl": ptbxl_root, "cinc2017": cinc2017_root, "manifest": manifest_root, "mitbih": write_mitbih,
-    "challenge2021": challenge2021_root, "ludb": ludb_root, "arrays": arrays_root,
-}  # fmt: skip
-
-# options that a source has no defaults for; relative to the folder of the test
-SAID = {"arrays": {"labels": "labels.csv", "rate_hz": 250.0, "unit": "uV", "leads": "II"}}
-
-
-@pytest.fixture
-def source(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
-    """The source with its defaults, over two records (a folder of its layout where it needs one)."""
-    monkeypatch.chdir(tmp_path)
-    wanted = registry.options(find("sources", name))
-    if "root" in wanted:
-        if name not in ROOTS:
-            pytest.fail(f"no example folder of {name}: add one to ROOTS")
-        root = ROOTS[name](tmp_path)
-        return find("sources", name)(root, **check_options("sources", name, SAID.get(name, {}), 1))
-    return find("sources", name)(**check_options("sources", name, {"n": 2} if "n" in wanted else {}))
-
-
-@sources
-def test_source_is_described_and_refuses_an_unknown_option_with_the_nearest_name(name: str) -> None:
-    cls = find("sources", name)
-    assert (cls.__doc__ or "").strip()
-    given = int("root" in registry.options(cls))
-    known = list(registry.options(cls, given))
-    with pytest.raises(ConfigError, match=f"{name} has no option 'zzz'"):
-        check_options("sources", name, {"zzz": 1}, given)
-    for option in known:
-        with pytest.raises(ConfigError, match=f"{name} has no option '{option}_'; did you mean '{option}'?"):
-            check_options("sources", name, {f"{option}_": 1}, given)
-
-
-@sources
-def test_source_yields_the_same_entries_every_time_with_labels_of_its_tasks(name: str, source: Source) -> None:
-    entries = list(source.entries())
-    assert len(entries) == 2
-    assert entries == list(source.entries())
-    assert len({entry.record_id for entry in entries}) == 2
-    assert dict(source.lead_aliases) == {str(a): str(b) for a, b in source.lead_aliases.items()}
-    seen = set()
-    for entry in entries:
-        held = [entry.labels]
-        if isinstance(source, ItemSource):
-            held = [item.labels for item in source.items(entry, source.read(entry))[0]]
-        for key, labels in ((key, labels) for labels_of in held for key, labels in labels_of.items()):
-            task = source.tasks[key]
-            seen.add(key)
-            assert set(labels) <= set(task.classes)
-            assert task.kind == "multilabel" or len(labels) == 1
-    assert seen, "no entry has a label"
-    assert all(task.kind in ("multilabel", "multiclass") for task in source.tasks.values())
-
-
-@sources
-def test_source_goes_to_a_worker_process(name: str, source: Source) -> None:
-    twin = pickle.loads(pickle.dumps(source))
-    assert list(twin.entries()) == list(source.entries())
-    assert dict(twin.tasks) == dict(source.tasks)
-    if name == "simulated":
-        entry = next(iter(source.entries()))
-        assert np.array_equal(source.read(entry).signal, twin.read(entry).signal)
-
-
-# The registry itself
 
 
 @pytest.mark.parametrize("kind", ["views", "encoders", "fusions", "sources"])

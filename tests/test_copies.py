@@ -18,7 +18,7 @@ from ecgprism.ecg.resampling import resample
 from ecgprism.errors import EcgprismError
 from ecgprism.sources.simulated import SimulatedSource
 
-from .test_ingestion import ingest_these, recording, wave
+from .ingests import ingest_these, recording, wave
 
 Floats = NDArray[np.float32]
 RATE_HZ = 100.0

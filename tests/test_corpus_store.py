@@ -32,8 +32,8 @@ from ecgprism.files import file_digest
 from ecgprism.interface.card import Task
 from ecgprism.sources.contract import Entry, Item
 
+from .ingests import ingest_made, ingest_these, one_line, recording, wave
 from .records import Listed, known, listed
-from .test_ingestion import ingest_made, ingest_these, one_line, recording, wave
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from ecgprism.datasets import transfer
 from ecgprism.datasets.catalogue import DATASETS
 from ecgprism.datasets.fetching import fetch
 from ecgprism.errors import EcgprismError
-from tests.test_fetching import BIG, FILES, SUMS, TINY, Replica, failure, pack, replica, run, tiny, tree, zipped
+from tests.replica import BIG, FILES, SUMS, TINY, Replica, failure, pack, replica, run, tiny, tree, zipped
 
 __all__ = ["replica", "tiny"]  # fixtures
 LONGEST_S = 30.0  # every test here must end within, on a busy machine too

@@ -15,8 +15,8 @@ from ecgprism.cli.terminal import app
 from ecgprism.errors import EcgprismError
 from ecgprism.formats.contract import Declaration
 from ecgprism.prediction import files
+from tests.field_files import beats, edf, written
 from tests.records import digital, write_raw, write_wfdb
-from tests.test_field_readers import beats, edf, written
 
 OPTIONS = ("--lead", "--rate", "--unit", "--leads", "--zero", "--accept-damaged")
 

@@ -27,8 +27,8 @@ import pytest
 
 from ecgprism.errors import ReadError
 from ecgprism.formats import reading
+from tests.field_files import beats, edf
 from tests.records import write_raw, write_wfdb
-from tests.test_field_readers import beats, edf
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and memory are asked of Linux")
 LIMIT_S, FREE_BYTES, TIMES_FILE = 2.0, 64 * 2**20, 20

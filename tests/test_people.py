@@ -22,9 +22,9 @@ from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.interface.card import Task
 from ecgprism.sources.opening import open_source
 
+from .data_sets import write_beats, write_challenge, write_ludb
+from .ingests import ingest_these, recording, wave
 from .records import digital, ptbxl_row, write_manifest, write_ptbxl, write_wfdb
-from .test_beat_sources import write_beats, write_challenge, write_ludb
-from .test_ingestion import ingest_these, recording, wave
 from .test_sources import entries, manifest, refusal
 
 # --- one cell

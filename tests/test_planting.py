@@ -12,7 +12,7 @@ import pytest
 from ecgprism.formats.anonymisation.content import AnonymisationError
 from ecgprism.formats.anonymisation.copies import anonymize
 from tests import plants
-from tests.test_anonymisation import MAKERS
+from tests.patient_files import MAKERS
 
 PLANTERS: dict[str, Callable[[bytes], Iterator[plants.Planted]]] = {
     "muse.xml": plants.xml, "sierra.xml": plants.xml, "aecg.xml": plants.xml, "a.dcm": plants.dicom,

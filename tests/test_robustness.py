@@ -130,7 +130,7 @@ def test_beats_of_long_recordings_are_disturbed_too(tmp_path: Path) -> None:
     """Items shorter than their recording, multi-class, two leads: one code path."""
     from ecgprism.corpus.ingestion import ingest
 
-    from .test_beat_sources import write_mitbih
+    from .data_sets import write_mitbih
 
     corpus = ingest(
         "mitbih", write_mitbih(tmp_path / "data", (*DS1[:10], *DS2[:3])), tmp_path / "corpus", workers=1

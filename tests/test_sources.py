@@ -15,8 +15,8 @@ from ecgprism.registry import components
 from ecgprism.sources.contract import Entry, ItemSource, Source
 from ecgprism.sources.opening import open_source
 
+from .data_sets import write_challenge, write_ludb, write_mitbih
 from .records import digital, ptbxl_row, write_cinc, write_manifest, write_ptbxl, write_wfdb
-from .test_beat_sources import write_challenge, write_ludb, write_mitbih
 
 
 def entries(name: str, root: Path, **options: object) -> list[Entry]:

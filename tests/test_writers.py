@@ -28,8 +28,8 @@ from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError
 from ecgprism.sources.contract import Entry
 
+from .ingests import contents, ingest_made, one_line, partial, recording, wave
 from .records import MADE_WAIT_S, Listed, Made, known, listed
-from .test_ingestion import contents, ingest_made, one_line, partial, recording, wave
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 

@@ -120,9 +120,9 @@ def settle(metadata: Mapping[str, float | str], where: str) -> tuple[dict[str, f
         elif name == "age":
             found = age_years(value)
         else:
-            found = value if isinstance(value, str) else number(value)
-            if isinstance(found, float) and not within_limits(name, found):
-                found = None
+            plain = value.item() if isinstance(value, np.generic) else value
+            size = None if isinstance(plain, str) else number(plain)
+            found = plain if isinstance(plain, str) or (size is not None and within_limits(name, size)) else None
         if found is None:
             notes.append(f"{where}: {name} {value!r} is none: taken as missing")
         else:
