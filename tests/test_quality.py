@@ -60,3 +60,17 @@ def test_short_and_slow_recordings_are_assessed_without_a_fault() -> None:
     for rate_hz, samples in ((50.0, 500), (250.0, 3), (250.0, 260), (20.0, 1)):
         signal = np.random.default_rng(0).normal(0, 0.3, (2, samples)).astype(np.float32)
         assess(Recording(signal, rate_hz, ("I", "II")))
+
+
+@pytest.mark.parametrize("drift_mv", [1.0, 2.4, 3.2, 4.6, 7.0, 30.0])
+def test_a_first_look_passes_no_lead_that_the_spectrum_calls_off(
+    drift_mv: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(int(10 * drift_mv))
+    steps = np.repeat(rng.choice([-0.5, 0.5], (40, 10)), RATE_HZ, axis=1) * drift_mv
+    signals = (steps + rng.uniform(-drift_mv, drift_mv, (40, 1)) * np.linspace(0, 1, steps.shape[1])).astype(np.float32)
+    quick = [assess(Recording(signal[None], RATE_HZ, ("II",))) for signal in signals]
+    monkeypatch.setattr("ecgprism.ecg.quality._may_be_off", lambda *_: True)
+    assert quick == [assess(Recording(signal[None], RATE_HZ, ("II",))) for signal in signals]
+    if drift_mv > 10:
+        assert any(each.off for each in quick)

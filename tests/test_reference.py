@@ -354,14 +354,15 @@ def test_attention_pooling_is_its_closed_form_whatever_the_padding() -> None:
 # Resampling
 
 
+@pytest.mark.parametrize("samples", [2, 3, 37, 1111])
 @pytest.mark.parametrize(("from_hz", "to_hz"), [(360, 100), (500, 100), (250, 100), (100, 250), (257, 100)])
-def test_resampling_is_that_of_scipy(from_hz: float, to_hz: float) -> None:
-    x = np.random.default_rng(0).normal(size=(2, 1111)).astype(np.float32) + np.float32(3)
+def test_resampling_is_that_of_scipy(from_hz: float, to_hz: float, samples: int) -> None:
+    x = np.random.default_rng(0).normal(size=(2, samples)).astype(np.float32) + np.float32(3)
     up, down = (int(v) // math.gcd(int(to_hz), int(from_hz)) for v in (to_hz, from_hz))
     expected = scipy.signal.resample_poly(x.astype(float), up, down, axis=1, padtype="line")
     ours = resample(x, from_hz, to_hz)
     assert ours.dtype == np.float32
-    assert ours.shape == (2, math.ceil(1111 * up / down))
+    assert ours.shape == (2, math.ceil(samples * up / down))
     np.testing.assert_allclose(ours, expected, atol=2e-5)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import multiprocessing
 import os
@@ -30,6 +31,7 @@ RECORD_TIMEOUT_S, RECORD_MEMORY_MB = 60.0, 4096  # what reading one record may t
 CHUNK = 16  # tasks that a worker is sent at a time
 AHEAD = 32_768  # bytes that surely fit into a worker's socket while it works on something else
 POLL_S = 0.2
+GATHER_S, GATHER_BYTES = 0.02, 1 << 20  # results that a worker has no longer, and no more of, before it sends them
 _LENGTH = struct.Struct("!Q")
 
 
@@ -86,13 +88,33 @@ def in_order(
 
 @dataclass(eq=False)
 class _Worker(Generic[T]):
-    """A process, its socket, and what it has been sent: `tasks` in order, the first one under way for `busy_s`."""
+    """A process, its socket, and what it has been sent: `tasks` in order, of which it has not answered yet.
+
+    `begun` is shared with the process: how many tasks it has begun in all. The last one is under way for `busy_s`.
+    """
 
     process: BaseProcess
     socket: socket.socket
+    begun: ctypes.c_uint64
     tasks: deque[tuple[int, T]] = field(default_factory=deque)
     incoming: bytearray = field(default_factory=bytearray)
+    answered: int = 0
+    seen_begun: int = 0
     busy_s: float = 0.0
+
+    def wait(self, passed_s: float) -> None:
+        """Note that so much time has passed."""
+        if self.begun.value != self.seen_begun or not self.tasks:
+            self.seen_begun, self.busy_s = self.begun.value, 0.0
+        else:
+            self.busy_s += passed_s
+
+    def take_under_way(self) -> tuple[int, T]:
+        """Take the task that was begun last off the others, which are done again: their results were not sent."""
+        at = min(max(self.begun.value - self.answered - 1, 0), len(self.tasks) - 1)
+        task = self.tasks[at]
+        del self.tasks[at]
+        return task
 
 
 class _Crew(Generic[T, R]):
@@ -123,7 +145,7 @@ class _Crew(Generic[T, R]):
             ready = self.selector.select(POLL_S)
             now = time.monotonic()
             for worker in self.workers:  # no longer than that: this process may have been stopped, or its machine slept
-                worker.busy_s += min(now - last, 2 * POLL_S) if worker.tasks else 0.0
+                worker.wait(min(now - last, 2 * POLL_S))
             last = now
             for key, _ in ready:
                 self._hear(key.data)
@@ -173,48 +195,53 @@ class _Crew(Generic[T, R]):
             self._gone(worker)
             return
         worker.incoming += heard
-        while len(worker.incoming) >= _LENGTH.size:
-            end = _LENGTH.size + _LENGTH.unpack_from(worker.incoming)[0]
+        begin = 0
+        while len(worker.incoming) >= begin + _LENGTH.size:
+            end = begin + _LENGTH.size + _LENGTH.unpack_from(worker.incoming, begin)[0]
             if len(worker.incoming) < end:
-                return
+                break
             index, _ = worker.tasks.popleft()
-            self.done[index] = ForkingPickler.loads(bytes(worker.incoming[_LENGTH.size : end]))
+            worker.answered += 1
+            self.done[index] = ForkingPickler.loads(bytes(worker.incoming[begin + _LENGTH.size : end]))
             self.ended.pop(index, None)
-            del worker.incoming[:end]
-            worker.busy_s = 0.0
+            begin = end
+        del worker.incoming[:begin]
 
     def _gone(self, worker: _Worker[T]) -> None:
         """Let go of a worker that has ended; the task under way is begun again, once."""
         worker.process.join(1.0)
         if worker.tasks:
-            index, _ = worker.tasks[0]
-            self.ended[index] = self.ended.get(index, 0) + 1
-            if self.ended[index] > 1:
-                self._lose(worker, f"ends the process that reads it ({_end_of(worker.process.exitcode)})")
+            task = worker.take_under_way()
+            if self.ended.get(task[0], 0):
+                self.done[task[0]] = Failure(f"ends the process that reads it ({_end_of(worker.process.exitcode)})")
+            else:
+                self._begin_again(worker, task)
         self._release(worker)
 
     def _overdue(self, worker: _Worker[T]) -> None:
         """Let go of a worker that takes too long; if it was stopped from outside, its task is begun again, once."""
-        index, _ = worker.tasks[0]
-        if self.ended.get(index, 0) or not _stopped(worker.process.pid):
-            self._lose(worker, f"not read within {self.limits.time_s:g} s")
+        task = worker.take_under_way()
+        if self.ended.get(task[0], 0) or not _stopped(worker.process.pid):
+            self.done[task[0]] = Failure(f"not read within {self.limits.time_s:g} s")
         else:
-            self.ended[index] = 1
+            self._begin_again(worker, task)
         self._release(worker)
 
-    def _lose(self, worker: _Worker[T], reason: str) -> None:
-        self.done[worker.tasks.popleft()[0]] = Failure(reason)
+    def _begin_again(self, worker: _Worker[T], task: tuple[int, T]) -> None:
+        self.ended[task[0]] = 1
+        worker.tasks.appendleft(task)
 
     def _hire(self) -> _Worker[T]:
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * AHEAD)
+        begun = self.context.RawValue(ctypes.c_uint64, 0)
         process = self.context.Process(
-            target=_serve, args=(theirs, self.work, os.getpid(), self.limits.memory_mb), daemon=True
+            target=_serve, args=(theirs, self.work, os.getpid(), self.limits.memory_mb, begun), daemon=True
         )
         process.start()
         theirs.close()
         ours.setblocking(False)
-        worker: _Worker[T] = _Worker(process, ours)
+        worker: _Worker[T] = _Worker(process, ours, begun)
         self.selector.register(ours, selectors.EVENT_READ, worker)
         self.workers.append(worker)
         return worker
@@ -236,26 +263,36 @@ class _Crew(Generic[T, R]):
         self.selector.close()
 
 
-def _serve(ours: socket.socket, work: Callable[[Any], Any], parent_pid: int, memory_mb: int | None) -> None:
-    """Do what is sent until the socket ends; runs in a worker process."""
+def _serve(
+    ours: socket.socket,
+    work: Callable[[Any], Any],
+    parent_pid: int,
+    memory_mb: int | None,
+    begun: ctypes.c_uint64,
+) -> None:
+    """Do what is sent until the socket ends; runs in a worker process. Results are sent some at a time."""
     start_worker(parent_pid)
     _end_with_parent()
     _limit_memory(memory_mb)
     with suppress(OSError), ours.makefile("rb") as received:
         while head := received.read(_LENGTH.size):
+            gathered, since = bytearray(), time.monotonic()
             for task in ForkingPickler.loads(received.read(_LENGTH.unpack(head)[0])):
+                begun.value += 1
                 try:
                     data = bytes(ForkingPickler.dumps(work(task)))
                 except Exception as error:  # whatever it is, it is told as this task's result and ends no other
                     data = bytes(ForkingPickler.dumps(Failure(named(error))))
-                ours.sendall(_LENGTH.pack(len(data)) + data)
+                gathered += _LENGTH.pack(len(data)) + data
+                if len(gathered) > GATHER_BYTES or time.monotonic() - since > GATHER_S:
+                    ours.sendall(gathered)
+                    gathered, since = bytearray(), time.monotonic()
+            ours.sendall(gathered)
 
 
 def _end_with_parent() -> None:
     """Have the system end this process with its parent, at once and even when it is stopped, where it can."""
     if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415
-
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 

@@ -25,6 +25,10 @@ def quantise(
         # the larger of the two distances: the rounding of zero to float32 must not push a sample out of range
         reach = np.maximum(high - zero, zero - low) / 32_766
         scale = np.where(flat, 1.0, np.maximum(reach, np.finfo(np.float32).tiny)).astype(np.float32)
-        steps = np.rint((signal - zero[:, None]) / scale[:, None])
-        values = np.where(np.isnan(steps) | flat[:, None], NOT_RECORDED, steps).astype("<i2")
+        steps = signal - zero[:, None]
+        steps /= scale[:, None]
+        np.rint(steps, out=steps)
+        if not np.isfinite(steps.sum()):
+            steps[np.isnan(steps)] = NOT_RECORDED
+        values = steps.astype("<i2")
     return values, scale, zero, flat

@@ -21,6 +21,9 @@ CLIPPED_SHARE = 0.02  # of the samples at the largest or smallest value, in runs
 NOISY_SHARE = 0.5  # of the power above 1 Hz that lies above 35 Hz
 OFF_MV = 5.0  # drift of an electrode without contact, within a second
 OFF_SHARE = 0.1  # of the seconds
+OFF_GAIN = (
+    1.2  # the baseline moves by at most so many times as much as the signal: 1.14, the filter's norm, and a margin
+)
 USUAL_MV = (0.1, 50.0)  # peak-to-peak of the liveliest lead of a recording; outside, its unit or gain may be wrong
 USUAL_HZ = (50.0, 5000.0)
 
@@ -45,23 +48,26 @@ def assess(recording: Recording) -> Quality:
     """Return the quality flags of every lead of a recording."""
     signal, rate_hz = recording.signal, recording.rate_hz
     found: dict[str, list[str]] = {flag: [] for flag in FLAGS}
+    gaps = 0
     for lead, values in zip(recording.leads, signal, strict=True):
         there = values if np.isfinite(values.sum()) else values[~np.isnan(values)]
+        gaps += len(values) - len(there)
         low, high = (there.min(), there.max()) if len(there) else (0.0, 0.0)
         if high - low < FLAT_MV:
             found["flat"].append(lead)
             continue
         if _clipped(there, low, high):
             found["clipped"].append(lead)
-        if len(there) < rate_hz or not (_may_be_noisy(there, rate_hz) or high - low > OFF_MV / 2):
+        if len(there) < rate_hz:
             continue
-        spectrum = _spectrum(there, rate_hz)
+        if not (_may_be_noisy(there, rate_hz) or _may_be_off(there, high - low, rate_hz)):
+            continue
+        spectrum = rfft(there - np.linspace(*_ends(there, rate_hz), len(there), dtype=np.float32))
         if _noisy(spectrum, len(there), rate_hz):
             found["noisy"].append(lead)
         if _off(spectrum, len(there), rate_hz):
             found["off"].append(lead)
-    missing = float(np.isnan(signal).mean())
-    return Quality(**{flag: tuple(leads) for flag, leads in found.items()}, missing=missing)
+    return Quality(**{flag: tuple(leads) for flag, leads in found.items()}, missing=gaps / max(signal.size, 1))
 
 
 def doubts(recording: Recording) -> tuple[str, ...]:
@@ -96,17 +102,24 @@ def _may_be_noisy(values: NDArray[np.float32], rate_hz: float) -> bool:
     """
     if rate_hz < 100:
         return False
-    once = np.diff(values)
-    twice = np.diff(once)
+    once = values[1:] - values[:-1]
+    twice = once[1:] - once[:-1]
     factor = 4 * math.sin(math.pi * 35 / rate_hz) ** 2
     return bool(np.vdot(twice, twice) > 0.45 * factor * np.vdot(once, once))
 
 
-def _spectrum(values: NDArray[np.float32], rate_hz: float) -> NDArray[np.complex64]:
-    """Return the Fourier transform of a lead without the straight line that joins its ends, for it goes in circles."""
+def _may_be_off(values: NDArray[np.float32], span_mv: float, rate_hz: float) -> bool:
+    """Whether the signal, less the line between its ends, moves far enough for its baseline to run away."""
+    if OFF_GAIN * 2 * span_mv <= OFF_MV:  # the line moves by no more than the signal
+        return False
+    first, last = _ends(values, rate_hz)
+    return bool(OFF_GAIN * (span_mv + abs(last - first)) > OFF_MV)
+
+
+def _ends(values: NDArray[np.float32], rate_hz: float) -> tuple[np.float32, np.float32]:
+    """Return where a lead begins and ends (mV): the line between is taken off, for a Fourier transform goes in circles."""
     width = max(round(rate_hz / 4), 1)
-    first, last = values[:width].mean(), values[-width:].mean()
-    return rfft(values - np.linspace(first, last, len(values), dtype=np.float32))
+    return values[:width].mean(), values[-width:].mean()
 
 
 def _noisy(spectrum: NDArray[np.complex64], samples: int, rate_hz: float) -> bool:

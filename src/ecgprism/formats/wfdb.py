@@ -6,6 +6,7 @@ Format: https://wfdb.io/spec/header-files.html and https://wfdb.io/spec/signal-f
 from __future__ import annotations
 
 import math
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -111,16 +112,17 @@ def header_path(path: Path) -> Path:
     if path.suffix.lower() == ".hea":
         return path
     signals = path.suffix.lower() in (".dat", ".mat")
-    beside = path.with_suffix(".hea") if signals else path.with_name(path.name + ".hea")
-    return _beside(beside.parent, beside.name)
+    return _beside(path, f"{path.stem if signals else path.name}.hea")
 
 
-def _beside(folder: Path, name: str) -> Path:
-    """Return a file of a folder; in capitals or not, where only the one is there (records that went through DOS)."""
-    path = folder / name
-    if path.is_file():
-        return path
-    return next((other for other in (folder / name.upper(), folder / name.lower()) if other.is_file()), path)
+def _beside(path: Path, name: str) -> Path:
+    """Return a file beside another; in capitals or not, where only the one is there (records that went through DOS)."""
+    folder = os.path.dirname(path)  # noqa: PTH120  (texts, for this is asked twice for every file that is read)
+    said = os.path.join(folder, name)  # noqa: PTH118
+    if os.path.isfile(said):  # noqa: PTH113
+        return Path(said)
+    others = (Path(folder, name.upper()), Path(folder, name.lower()))
+    return next((other for other in others if other.is_file()), Path(said))
 
 
 def read_header(path: Path, rate_hz: float | None = None) -> Header:
@@ -282,11 +284,11 @@ def _decoded(at: Path, header: Header, part: Part | None, said: Callable[[str], 
     """Return the integers (T,) of every signal; length and, of the whole, checksums are verified."""
     if not header.channels:
         raise ReadError(f"{at}: WFDB without any channel")
-    folder, files = at.parent, dict[str, Path]()
+    files: dict[str, Path] = {}
     sizes: dict[str, int] = {}
     for signal in header.channels:
         if signal.file not in files:
-            file = files[signal.file] = _beside(folder, signal.file)
+            file = files[signal.file] = _beside(at, signal.file)
             try:
                 sizes[signal.file] = check_regular(file)
             except ReadError:
@@ -411,7 +413,7 @@ def _joined(
     shape = next((headers[name] for name, _ in header.segments if name != "~"), None)
     if shape is None or not shape.channels:
         raise ReadError(f"{at}: none of its segments has any channel")
-    files = {_beside(at.parent, c.file) for part_header in headers.values() for c in part_header.channels}
+    files = {_beside(at, c.file) for part_header in headers.values() for c in part_header.channels}
     held_bytes = sum(file.stat().st_size for file in files if file.is_file())
     check_size(at, (last - first) * sum(c.per_frame for c in shape.channels), held_bytes)
     rows = [np.full((last - first) * c.per_frame, np.nan, dtype=np.float32) for c in shape.channels]
@@ -425,7 +427,7 @@ def _joined(
                 problem = f"{segment.samples} samples at {segment.rate_hz:g} Hz"
                 raise ReadError(f"{at}: its segment {name} has {problem}; expected {frames} at {header.rate_hz:g} Hz")
             window = None if (low, high) == (0, frames) else (low, high)
-            beside = _beside(at.parent, f"{name}.hea")
+            beside = _beside(at, f"{name}.hea")
             decoded = _decoded(beside, replace(segment, samples=frames), window, said)
             to = _places(at, name, shape, segment, described)
             for signal, samples, row in zip(segment.channels, decoded, to, strict=True):
@@ -450,7 +452,7 @@ def _segment_headers(at: Path, header: Header, declared: Declaration) -> dict[st
     headers: dict[str, Header] = {}
     for name, _ in header.segments:
         if name != "~" and name not in headers:
-            beside = _beside(at.parent, f"{name}.hea")
+            beside = _beside(at, f"{name}.hea")
             if not beside.is_file():
                 raise ReadError(f"{at}: the header of its segment {name} does not exist")
             headers[name] = read_header(beside, declared.rate_hz)
