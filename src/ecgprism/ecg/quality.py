@@ -21,9 +21,8 @@ CLIPPED_SHARE = 0.02  # of the samples at the largest or smallest value, in runs
 NOISY_SHARE = 0.5  # of the power above 1 Hz that lies above 35 Hz
 OFF_MV = 5.0  # drift of an electrode without contact, within a second
 OFF_SHARE = 0.1  # of the seconds
-OFF_GAIN = (
-    1.2  # the baseline moves by at most so many times as much as the signal: 1.14, the filter's norm, and a margin
-)
+#: the baseline moves by at most so many times as much as the signal: 1.14, the norm of its filter, and a margin
+OFF_GAIN = 1.2
 USUAL_MV = (0.1, 50.0)  # peak-to-peak of the liveliest lead of a recording; outside, its unit or gain may be wrong
 USUAL_HZ = (50.0, 5000.0)
 
@@ -117,7 +116,7 @@ def _may_be_off(values: NDArray[np.float32], span_mv: float, rate_hz: float) -> 
 
 
 def _ends(values: NDArray[np.float32], rate_hz: float) -> tuple[np.float32, np.float32]:
-    """Return where a lead begins and ends (mV): the line between is taken off, for a Fourier transform goes in circles."""
+    """Return where a lead begins and ends (mV): a Fourier transform goes in circles, so that line is left out."""
     width = max(round(rate_hz / 4), 1)
     return values[:width].mean(), values[-width:].mean()
 
