@@ -68,7 +68,7 @@ def test_a_first_look_passes_no_lead_that_the_spectrum_calls_off(
 ) -> None:
     rng = np.random.default_rng(int(10 * span_mv))
     t = np.arange(12 * RATE_HZ) / RATE_HZ
-    swings = [np.sign(np.sin(np.pi * (t + at))) * span_mv / 2 for at in np.linspace(0, 1, 11)]
+    swings = [np.tanh(20 * np.sin(np.pi * (t + at))) * span_mv / 2 for at in np.linspace(0, 1, 11)]
     steps = np.repeat(rng.uniform(-0.5, 0.5, (30, 12)), RATE_HZ, axis=1) * span_mv
     signals = np.stack([*swings, *steps]).astype(np.float32)
     quick = [assess(Recording(signal[None], RATE_HZ, ("II",))) for signal in signals]
