@@ -249,6 +249,29 @@ def test_cinc_refuses_a_reference_that_is_no_text(tmp_path: Path) -> None:
     assert "REFERENCE.csv, line 2: unknown label" in refusal("cinc2017", root)
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_cinc_takes_the_newest_labels_and_says_which(tmp_path: Path, beside: bool) -> None:
+    root = write_cinc(tmp_path / "training2017", "NAO")
+    folder = tmp_path if beside else root
+    for version, labels in (("0", "OOO"), ("3", "NNA"), ("10", "AAA"), ("original", "~~~")):
+        lines = [f"A{i:05d},{label}\n" for i, label in enumerate(labels, start=1)]
+        (folder / f"REFERENCE-{'' if version == 'original' else 'v'}{version}.csv").write_text("".join(lines))
+
+    def read(**options: str) -> tuple[str, tuple[str, ...]]:
+        source = open_source("cinc2017", tmp_path if beside else root, options)
+        return "".join(entry.labels["rhythm"][0] for entry in source.entries()), source.notes
+
+    assert read() == ("AAA", ("labels of REFERENCE-v10.csv",))
+    assert read(reference="REFERENCE.csv") == ("NAO", ("labels of REFERENCE.csv",))
+    assert read(reference="REFERENCE-original.csv")[0] == "~~~"
+    (folder / "REFERENCE-v10.csv").unlink()
+    assert read() == ("NNA", ("labels of REFERENCE-v3.csv",))
+    (folder / "REFERENCE-v3.csv").unlink()
+    assert read() == ("NAO", ("labels of REFERENCE.csv",))
+    with pytest.raises(EcgprismError, match=r"reference = 'REFERENCE-v4.csv' is not here; did you mean 'REFERENCE-v0"):
+        read(reference="REFERENCE-v4.csv")
+
+
 def test_cinc_without_its_reference_is_refused(tmp_path: Path) -> None:
     root = write_cinc(tmp_path, "N")
     (root / "REFERENCE.csv").unlink()

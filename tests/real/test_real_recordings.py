@@ -97,10 +97,19 @@ def test_a_hundred_cinc_recordings_equal_the_wfdb_package() -> None:
 
 
 def test_the_cinc_reference_has_its_published_counts_and_its_source_lists_them() -> None:
-    entries = list(open_source("cinc2017", folder("cinc2017")).entries())
+    source = open_source("cinc2017", folder("cinc2017"), {"reference": "REFERENCE.csv"})
+    entries = list(source.entries())
     assert Counter(entry.labels["rhythm"] for entry in entries) == {
         ("N",): 4043, ("O",): 1966, ("A",): 591, ("~",): 227,
     }  # fmt: skip
+    newest = open_source("cinc2017", folder("cinc2017"))
+    assert newest.notes == ("labels of REFERENCE-v3.csv",)
+    assert Counter(entry.labels["rhythm"][0] for entry in newest.entries()) == {
+        "A": 600,
+        "N": 4067,
+        "O": 1939,
+        "~": 221,
+    }
     assert {entry.record_id for entry in entries} == {path.stem for path in headers("cinc2017")}
 
 
