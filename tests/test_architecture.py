@@ -36,7 +36,7 @@ ORDER = [
 #: a folder of components -> what its files share and what builds on them; any other file is a component
 COMPONENTS = {
     "ecgprism.sources": {"contract", "physionet", "columns", "labels", "tables", "opening", "synthesis"},
-    "ecgprism.model.views": {"contract", "fourier"},
+    "ecgprism.model.views": {"beats", "contract", "fourier"},
     "ecgprism.model.encoders": {"contract", "layers"},
     "ecgprism.model.fusions": {"contract", "layers"},
 }

@@ -23,7 +23,7 @@ from ecgprism.interface.card import Card, Column, InputSpec, MetadataSchema, Tas
 from ecgprism.interface.inputs import Windows
 from ecgprism.metrics.calibration import temperature
 from ecgprism.model.batch import Batch
-from ecgprism.model.encoders.layers import AttentionPool, BiLstm, MaskedBatchNorm, average_steps, time_mask
+from ecgprism.model.encoders.layers import AttentionPool, BiLstm, MaskedBatchNorm, Shortcut, time_mask
 from ecgprism.model.views.contract import View, valid_steps
 from ecgprism.model.views.metadata import Metadata
 from ecgprism.model.views.spectrogram import CENTRE, FLOOR, SPREAD, Spectrogram
@@ -224,22 +224,29 @@ def test_a_column_of_one_value_is_not_divided_by_rounding_noise(value: float) ->
 # Layers against PyTorch
 
 
-@pytest.mark.parametrize(("shape", "stride"), [((12,), (2,)), ((13,), (3,)), ((6, 9), (2, 2)), ((5, 8), (1, 4))])
+@pytest.mark.parametrize(
+    ("shape", "stride"), [((1, 12), (1, 2)), ((1, 13), (1, 3)), ((6, 9), (2, 2)), ((5, 8), (1, 4))]
+)
 def test_a_shortcut_averages_over_every_step_of_its_stride_that_is_valid(
-    shape: tuple[int, ...], stride: tuple[int, ...]
+    shape: tuple[int, int], stride: tuple[int, int]
 ) -> None:
+    shortcut = Shortcut(4, 3, stride).eval()
+    shortcut.norm.running_var.fill_(1 - shortcut.norm.eps)
     x, length = torch.randn(3, 4, *shape), torch.tensor([shape[-1], shape[-1] - 2, 3])
     mask = time_mask(length, x)
     assert mask is not None
-    found = average_steps(x * mask, mask, stride)
-    for row, valid in enumerate(length.tolist()):
-        kept = x[row, ..., :valid]
-        for axis, step in enumerate(stride, start=1):
-            parts = kept.split(step, dim=axis)
-            kept = torch.cat([part.mean(dim=axis, keepdim=True) for part in parts], dim=axis)
-        torch.testing.assert_close(found[row, ..., : kept.shape[-1]], kept)
-        assert (found[row, ..., kept.shape[-1] :] == 0).all()
-    torch.testing.assert_close(average_steps(x, None, stride), average_steps(x, torch.ones_like(x[:, :1]), stride))
+    with torch.no_grad():
+        found, full = shortcut(x * mask, length), shortcut(x, None)
+        weight = shortcut.conv.weight[:, :, 0, 0]
+        for row, valid in enumerate(length.tolist()):
+            kept = x[row, ..., :valid]
+            for axis, step in enumerate(stride, start=1):
+                parts = kept.split(step, dim=axis)
+                kept = torch.cat([part.mean(dim=axis, keepdim=True) for part in parts], dim=axis)
+            expected = torch.einsum("oc,cft->oft", weight, kept)
+            torch.testing.assert_close(found[row, ..., : kept.shape[-1]], expected)
+            assert (found[row, ..., kept.shape[-1] :] == 0).all()
+        torch.testing.assert_close(full, shortcut(x, torch.full((3,), shape[-1])))
 
 
 CHANNELS = 5

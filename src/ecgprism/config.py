@@ -63,12 +63,14 @@ class Branch(_Section):
 class Augment(_Section):
     """Augmentations of a training batch; each is off at its default. All act on the signal, so every view sees them.
 
-    `noise_db` is the range of signal power over noise power; `noise_from` names a folder with the records of the noise
+    `stretch` 0.25 plays a batch up to 1.25 times slower or faster: a rate of 80/min becomes one of 64 to 100. `noise_db`
+    is the range of signal power over noise power; `noise_from` names a folder with the records of the noise
     stress test database: every other record then gets noise from their first halves.
     """
 
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    stretch: Annotated[float, Field(ge=0, le=1)] = 0.0
     lead_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     noise_db: tuple[float, float] | None = None
     noise_from: Path | None = None

@@ -176,7 +176,7 @@ class PrismModel(nn.Module):
 
 def fitting_encoder(shape: Shape) -> str:
     """Return the encoder that a view's shape suggests: over time, over time and frequency, else a perceptron."""
-    return {"LT": "cnn_bilstm", "LFT": "crnn2d"}.get(shape.axes, "mlp")
+    return {"LT": "cnn_bilstm", "LFT": "crnn2d", "DN": "bilstm"}.get(shape.axes, "mlp")
 
 
 def _build(kind: str, component: Component, at: str, given: tuple[Any, ...]) -> Any:

@@ -86,7 +86,7 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW (Loshchilov and Hutter 2019) with a one-cycle rate (Smith 2018)."""
-        optimizer = torch.optim.AdamW(parameter_groups(self.model, self.options), lr=self.options.lr)
+        optimizer = torch.optim.AdamW(parameter_groups(self.model, self.options), lr=self.options.lr, fused=True)
         steps = max(self.options.epochs * len(self.batches), 2)
         highest = [group["lr"] for group in optimizer.param_groups]
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=highest, total_steps=steps)

@@ -12,10 +12,12 @@ from ecgprism.model.encoders.layers import AttentionPool, BiLstm, ConvBlock, Res
 from ecgprism.model.views.contract import Features, Shape
 from ecgprism.registry import register
 
+LONG = 500  # samples
+
 
 @register("encoders", "cnn_bilstm")
 class CnnBiLstm(Encoder):
-    """Residual 1-D CNN (`stages` of stride 2 after a stride-2 stem), bidirectional LSTM, attention pooling."""
+    """Residual 1-D CNN (`stages` of stride 2 after a strided stem), bidirectional LSTM, attention pooling."""
 
     def __init__(
         self,
@@ -25,16 +27,21 @@ class CnnBiLstm(Encoder):
         stages: Annotated[int, Field(gt=0)] = 4,
         kernel: Annotated[int, Field(gt=0)] = 7,
         hidden: Annotated[int, Field(gt=0)] = 64,
+        stem_stride: Annotated[int, Field(gt=0)] | None = None,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     ) -> None:
-        """Channels grow from `width` by `width` a stage; `kernel` is odd; `hidden` LSTM units a direction."""
+        """Channels grow from `width` by `width` a stage; `kernel` is odd; `hidden` LSTM units a direction.
+
+        `stem_stride` is 4 for a signal of LONG samples and more, 2 for a shorter one.
+        """
         super().__init__()
-        expect("cnn_bilstm", in_shape, "a channel axis and one more", len(in_shape.sizes) == 2)
+        expect("cnn_bilstm", in_shape, "leads and one axis more", len(in_shape.sizes) == 2 and in_shape.axes[0] == "L")
         expect("cnn_bilstm", in_shape, f"an odd kernel, not {kernel}", kernel % 2 == 1)
-        self.stem = ConvBlock(in_shape.sizes[0], width, (2 * kernel + 1,), (2,))
+        stem_stride = stem_stride or (4 if in_shape.sizes[1] >= LONG else 2)
+        self.stem = ConvBlock(in_shape.sizes[0], width, (1, 2 * kernel + 1), (1, stem_stride))
         widths = [width * (stage + 1) for stage in range(stages)]
         self.stages = nn.ModuleList(
-            Residual(before, after, (kernel,), (2,), dropout)
+            Residual(before, after, (1, kernel), (1, 2), dropout)
             for before, after in zip([width, *widths], widths, strict=False)
         )
         self.lstm = BiLstm(widths[-1], hidden)
@@ -43,8 +50,8 @@ class CnnBiLstm(Encoder):
 
     def forward(self, features: Features) -> Tensor:
         """Return one token (B, 1, D) of (B, L, T)."""
-        x, length = self.stem(features.x, features.length)
+        x, length = self.stem(features.x[:, :, None], features.length)
         for stage in self.stages:
             x, length = stage(x, length)
-        x = self.lstm(x.transpose(1, 2), length)
+        x = self.lstm(x[:, :, 0].transpose(1, 2), length)
         return self.project(self.pool(x, length))[:, None]

@@ -1,4 +1,8 @@
-"""Layers shared by the encoders. The last axis is time; steps beyond a row's length stay 0 after every layer."""
+"""Layers shared by the encoders. The last axis is time; steps beyond a row's length stay 0 after every layer.
+
+Convolutions are 2-D, (B, C, F, T) in the memory format channels_last, and a signal has F = 1: without the reordering
+that 1-D convolutions do a training takes three quarters of the time on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +24,6 @@ def time_mask(length: Tensor | None, x: Tensor) -> Tensor | None:
         return None
     valid = valid_steps(length, x.shape[-1]).to(x.dtype)
     return valid.view(x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
-
-
-def average_steps(x: Tensor, mask: Tensor | None, stride: tuple[int, ...]) -> Tensor:
-    """Return the mean of each stride of (B, C, ..., T) over valid steps, as many as a strided convolution gives."""
-    fill = [part for size, s in zip(x.shape[:1:-1], stride[::-1], strict=True) for part in (0, -size % s)]
-    pool = F.avg_pool1d if len(stride) == 1 else F.avg_pool2d
-    valid = torch.ones_like(x[:1, :1]) if mask is None else mask.expand(-1, -1, *x.shape[2:])
-    # padding and steps beyond the end count neither above nor below the line
-    share = pool(F.pad(valid, fill), stride, stride)
-    return pool(F.pad(x, fill), stride, stride) / share.clamp(min=1e-6)
 
 
 class MaskedBatchNorm(nn.Module):
@@ -69,23 +63,22 @@ class MaskedBatchNorm(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution (1-D or 2-D, same padding), batch normalisation, ReLU; padded steps are 0 before and after."""
+    """Convolution (same padding), batch normalisation, ReLU; padded steps are 0 before and after."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: tuple[int, ...], stride: tuple[int, ...], relu: bool = True
+        self, inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int], relu: bool = True
     ) -> None:
-        """`kernel` (odd) and `stride` per axis, time last."""
+        """`kernel` (odd) and `stride` over frequency and time."""
         super().__init__()
-        convolution: type[nn.Module] = nn.Conv1d if len(kernel) == 1 else nn.Conv2d
-        padding = tuple(k // 2 for k in kernel)
-        self.conv = convolution(inputs, outputs, kernel, stride, padding, bias=False)
+        padding = (kernel[0] // 2, kernel[1] // 2)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.norm = MaskedBatchNorm(outputs)
-        self.stride, self.relu = stride[-1], relu
+        self.stride, self.relu = stride[1], relu
 
     def forward(self, x: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return the block's output and its valid steps."""
+        """Return the block's output (B, C, F, T) and its valid steps."""
         length = strided(length, self.stride)
-        x = self.conv(x)
+        x = self.conv(x.contiguous(memory_format=torch.channels_last))
         mask = time_mask(length, x)
         if mask is not None:
             x = x * mask
@@ -94,34 +87,59 @@ class ConvBlock(nn.Module):
         return (x if mask is None else x * mask), length
 
 
+class Shortcut(nn.Module):
+    """Average of each stride over valid steps, 1 x 1 convolution, batch normalisation (He et al. 2019).
+
+    A strided 1 x 1 convolution alone would see one step of each stride. Average and convolution are one convolution
+    whose taps are equal, which is several times faster than two.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int]) -> None:
+        """`stride` over frequency and time."""
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.norm = MaskedBatchNorm(outputs)
+        self.stride = stride
+
+    def forward(self, x: Tensor, length: Tensor | None) -> Tensor:
+        """Return (B, C, F, T) of as many steps as a same-padded convolution of this stride gives."""
+        f, t = self.stride
+        fill = (0, -x.shape[3] % t, 0, -x.shape[2] % f)
+        taps = self.conv.weight.expand(-1, -1, f, t) / (f * t)
+        y = F.conv2d(F.pad(x, fill) if any(fill) else x, taps, stride=self.stride)
+        if length is not None or any(fill):
+            y = y / self._share(x, length, fill)
+        mask = time_mask(strided(length, t), y)
+        y = self.norm(y, mask)
+        return y if mask is None else y * mask
+
+    def _share(self, x: Tensor, length: Tensor | None, fill: tuple[int, ...]) -> Tensor:
+        """Return which part of each stride lies inside (B or 1, 1, F, T): the rest counts neither above nor below."""
+        mask = time_mask(length, x)
+        valid = torch.ones_like(x[:1, :1]) if mask is None else mask.expand(-1, -1, *x.shape[2:])
+        return F.avg_pool2d(F.pad(valid, fill), self.stride, self.stride).clamp(min=1e-6)
+
+
 class Residual(nn.Module):
     """Two convolution blocks with a shortcut (He et al. 2016); the shortcut averages where the block strides."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: tuple[int, ...], stride: tuple[int, ...], dropout: float
+        self, inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int], dropout: float
     ) -> None:
         """`dropout` of whole channels between the two convolutions (Tompson et al. 2015)."""
         super().__init__()
-        one = (1,) * len(kernel)
         self.first = ConvBlock(inputs, outputs, kernel, stride)
-        self.second = ConvBlock(outputs, outputs, kernel, one, relu=False)
-        plain = inputs == outputs and set(stride) == {1}
-        self.stride = stride
-        self.shortcut = None if plain else ConvBlock(inputs, outputs, one, one, relu=False)
+        self.second = ConvBlock(outputs, outputs, kernel, (1, 1), relu=False)
+        plain = inputs == outputs and stride == (1, 1)
+        self.shortcut = None if plain else Shortcut(inputs, outputs, stride)
         # neighbouring steps of a channel carry the same thing: single ones dropped would be seen through them
-        self.dropout = nn.Dropout1d(dropout) if len(kernel) == 1 else nn.Dropout2d(dropout)
+        self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor, length: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return the block's output and its valid steps."""
         y, shorter = self.first(x, length)
         y, _ = self.second(self.dropout(y), shorter)
-        if self.shortcut is not None:
-            if set(self.stride) != {
-                1
-            }:  # a strided 1 x 1 convolution would see one step of each stride (He et al. 2019)
-                x = average_steps(x, time_mask(length, x), self.stride)
-            x, _ = self.shortcut(x, shorter)
-        return F.relu(x + y, inplace=True), shorter
+        return F.relu((x if self.shortcut is None else self.shortcut(x, length)) + y, inplace=True), shorter
 
 
 class BiLstm(nn.Module):

@@ -28,14 +28,14 @@ class ResNet1d(Encoder):
     ) -> None:
         """Channels grow from `width` by `width` a stage; `kernel` is odd."""
         super().__init__()
-        expect("resnet1d", in_shape, "a channel axis and one more", len(in_shape.sizes) == 2)
+        expect("resnet1d", in_shape, "leads and one axis more", len(in_shape.sizes) == 2 and in_shape.axes[0] == "L")
         expect("resnet1d", in_shape, f"an odd kernel, not {kernel}", kernel % 2 == 1)
-        self.stem = ConvBlock(in_shape.sizes[0], width, (2 * kernel + 1,), (2,))
+        self.stem = ConvBlock(in_shape.sizes[0], width, (1, 2 * kernel + 1), (1, 2))
         blocks, before = [], width
         for stage in range(stages):
             after = width * (stage + 1)
-            blocks.append(Residual(before, after, (kernel,), (2,), dropout))
-            blocks.append(Residual(after, after, (kernel,), (1,), dropout))
+            blocks.append(Residual(before, after, (1, kernel), (1, 2), dropout))
+            blocks.append(Residual(after, after, (1, kernel), (1, 1), dropout))
             before = after
         self.blocks = nn.ModuleList(blocks)
         self.pool = AttentionPool(before)
@@ -43,7 +43,7 @@ class ResNet1d(Encoder):
 
     def forward(self, features: Features) -> Tensor:
         """Return one token (B, 1, D) of (B, L, T)."""
-        x, length = self.stem(features.x, features.length)
+        x, length = self.stem(features.x[:, :, None], features.length)
         for block in self.blocks:
             x, length = block(x, length)
-        return self.project(self.pool(x.transpose(1, 2), length))[:, None]
+        return self.project(self.pool(x[:, :, 0].transpose(1, 2), length))[:, None]
