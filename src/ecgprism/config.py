@@ -63,8 +63,8 @@ class Branch(_Section):
 class Augment(_Section):
     """Augmentations of a training batch; each is off at its default. All act on the signal, so every view sees them.
 
-    `stretch` 0.25 plays a batch up to 1.25 times slower or faster: a rate of 80/min becomes one of 64 to 100. `noise_db`
-    is the range of signal power over noise power; `noise_from` names a folder with the records of the noise
+    `stretch` 0.25 plays a batch up to 1.25 times slower or faster: a rate of 80/min becomes one of 64 to 100.
+    `noise_db` is the range of signal power over noise power; `noise_from` names a folder with the records of the noise
     stress test database: every other record then gets noise from their first halves.
     """
 

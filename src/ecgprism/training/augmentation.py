@@ -108,8 +108,7 @@ def coloured_noise(uniform: Tensor, rate_hz: float, share: Tensor) -> Tensor:
     white = torch.fft.rfft(uniform - 0.5, dim=2)
     frequency = torch.fft.rfftfreq(uniform.shape[2], 1 / rate_hz, device=uniform.device)
     parts = []
-    for low, high in (WIDTH = 32  # samples: kernels are prepared once per shape
-WANDER_HZ, MUSCLE_HZ):
+    for low, high in (WANDER_HZ, MUSCLE_HZ):
         inside = (frequency >= low) & (frequency <= max(min(high, rate_hz / 2), low + rate_hz / uniform.shape[2]))
         part = torch.fft.irfft(white * inside, n=uniform.shape[2], dim=2)
         parts.append(part / part.square().mean(dim=2, keepdim=True).clamp(min=1e-12).sqrt())
