@@ -112,6 +112,12 @@ def options(cls: type, given_by_caller: int = 0) -> dict[str, inspect.Parameter]
     return {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
+def all_options(kind: str, name: str, given: Mapping[str, Any], given_by_caller: int) -> dict[str, Any]:
+    """Return the options of a component, those at their defaults too; its first arguments are the caller's."""
+    known = options(find(kind, name), given_by_caller)
+    return {**{key: p.default for key, p in known.items() if p.default is not p.empty}, **given}
+
+
 def check_options(
     kind: str, name: str, given: Mapping[str, Any], given_by_caller: int = 0, where: str = ""
 ) -> dict[str, Any]:

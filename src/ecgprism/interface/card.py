@@ -18,7 +18,7 @@ from ecgprism.ecg.leads import LEADS
 from ecgprism.ecg.metadata import is_missing
 from ecgprism.errors import ConfigError, EcgprismError, nearest
 
-FORMAT_VERSION: Literal[2] = 2
+FORMAT_VERSION: Literal[3] = 3
 Kind = Literal["multilabel", "multiclass"]
 Aggregate = Literal["mean", "max"]
 
@@ -173,7 +173,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
 
-    format: Literal[2] = FORMAT_VERSION
+    format: Literal[2, 3] = FORMAT_VERSION
     kind: Kind
     classes: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, max_length=10_000)]
     leads: Annotated[tuple[str, ...], Field(min_length=1, max_length=len(LEADS))]

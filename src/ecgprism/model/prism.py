@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from ecgprism.config import Branch, Component, Config
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.errors import ConfigError, EcgprismError, one_line
-from ecgprism.interface.card import Card, InputSpec, Kind, MetadataSchema, Task
+from ecgprism.interface.card import FORMAT_VERSION, Card, InputSpec, Kind, MetadataSchema, Task
 from ecgprism.interface.storage import MODEL, PLUGINS, read_model, write_model
 from ecgprism.model.batch import Batch
+from ecgprism.model.migration import upgraded
 from ecgprism.model.views.contract import Shape, View
-from ecgprism.registry import check_options, find, first_problem, plugins_of
+from ecgprism.registry import all_options, check_options, find, first_problem, plugins_of
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,10 @@ class PrismModel(nn.Module):
         """Write model.safetensors with the card (its own by default) in its header, whole or not at all."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        card = (card or self.card).model_copy(update={"versions": versions()})
+        card = (card or self.card).model_copy(update={"versions": versions(), "format": FORMAT_VERSION})
         network = {
-            "views": {name: branch.model_dump() for name, branch in self.branches.items()},
-            "fusion": self.fusion_component.model_dump(),
+            "views": {name: _described(branch) for name, branch in self.branches.items()},
+            "fusion": _complete("fusions", self.fusion_component, 2).model_dump(),
             "dim": self.dim,
             "plugins": plugins_of(type(part) for part in (*self.views.values(), *self.encoders.values(), self.fusion)),
         }
@@ -153,6 +154,7 @@ class PrismModel(nn.Module):
         """Read a saved model, ready for inference; executes no code from the file. Raises EcgprismError."""
         card, network, state = read_model(model)
         try:
+            network, state = upgraded(network, state, card.format)
             views = {name: Branch.model_validate(branch) for name, branch in network["views"].items()}
             fusion, dim = Component.model_validate(network["fusion"]), int(network["dim"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -177,6 +179,17 @@ class PrismModel(nn.Module):
 def fitting_encoder(shape: Shape) -> str:
     """Return the encoder that a view's shape suggests: over time, over time and frequency, else a perceptron."""
     return {"LT": "cnn_bilstm", "LFT": "crnn2d", "DN": "bilstm"}.get(shape.axes, "mlp")
+
+
+def _described(branch: Branch) -> dict[str, Any]:
+    """Return a branch with every option, so that no later default changes a saved model."""
+    assert branch.encoder is not None  # a model has chosen one
+    whole = Branch(view=_complete("views", branch.view, 1), encoder=_complete("encoders", branch.encoder, 2))
+    return whole.model_dump()
+
+
+def _complete(kind: str, component: Component, given_by_caller: int) -> Component:
+    return Component(name=component.name, options=all_options(kind, component.name, component.options, given_by_caller))
 
 
 def _build(kind: str, component: Component, at: str, given: tuple[Any, ...]) -> Any:
