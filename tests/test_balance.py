@@ -112,7 +112,14 @@ def test_the_log_shows_every_views_loss_and_gradient(balance: str, corpus_path: 
 
 def test_each_option_trains_other_weights(corpus_path: Path, tmp_path: Path) -> None:
     weights = set()
-    options = [{}, {"balance": "ogm_ge"}, {"balance": "blend"}, {"coalitions": 1.0}, {"view_dropout": 0.6}]
+    options = [
+        {},
+        {"balance": "ogm_ge"},
+        {"balance": "blend"},
+        {"coalitions": 0.0},
+        {"view_dropout": 0.6},
+        {"auxiliary": 0.3},
+    ]
     for number, option in enumerate(options):
         fit(parse_config(small_tree(corpus_path, epochs=3, **option)), tmp_path / str(number))
         weights.add((tmp_path / str(number) / "history.csv").read_text().splitlines()[-1])

@@ -63,14 +63,12 @@ class Branch(_Section):
 class Augment(_Section):
     """Augmentations of a training batch; each is off at its default. All act on the signal, so every view sees them.
 
-    `stretch` 0.25 plays a batch up to 1.25 times slower or faster: a rate of 80/min becomes one of 64 to 100.
     `noise_db` is the range of signal power over noise power; `noise_from` names a folder with the records of the noise
     stress test database: every other record then gets noise from their first halves.
     """
 
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
-    stretch: Annotated[float, Field(ge=0, le=1)] = 0.0
     lead_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     noise_db: tuple[float, float] | None = None
     noise_from: Path | None = None
@@ -101,10 +99,11 @@ Logger = Literal["tensorboard", "csv", "mlflow", "wandb"]
 class Train(_Section):
     """How to train.
 
-    `view_dropout` is the share of views hidden from the fusion, or [first epoch, last epoch], linear between them.
-    `coalitions` is the weight of a second decision on every record, from a random part of its views: the whole is then
-    trained on every record, and so is what is left when views are missing. `balance` keeps the fastest view from
-    starving the others; `modulation` is how hard `ogm_ge` brakes it.
+    `auxiliary` is the weight of the mean loss of the views' own heads; by default their number, so that each view
+    learns as hard as it would alone. `view_dropout` is the share of views hidden from the fusion, or [first epoch, last
+    epoch], linear between them. `coalitions` is the weight of a second decision on every record, from a random part of
+    its views: the whole is then trained on every record, and so is what is left when views are missing. `balance` keeps
+    the fastest view from starving the others; `modulation` is how hard `ogm_ge` brakes it.
 
     `lr_scale` multiplies the rate of parts (`encoders`, `encoders.wave`, `fusion`, `heads`); parts under `freeze` learn
     nothing, up to the epoch `thaw_epoch` (from 1) where that is given: a linear probe first, then all.
@@ -118,9 +117,9 @@ class Train(_Section):
     clip: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     class_weights: Literal["none", "balanced"] = "none"
-    auxiliary: Annotated[float, Field(ge=0)] = 0.3
-    view_dropout: Share | tuple[Share, Share] = 0.1
-    coalitions: Annotated[float, Field(ge=0)] = 0.0
+    auxiliary: Annotated[float, Field(ge=0)] | None = None
+    view_dropout: Share | tuple[Share, Share] = 0.0
+    coalitions: Annotated[float, Field(ge=0)] = 1.0
     balance: Literal["none", "ogm_ge", "blend"] = "none"
     modulation: Annotated[float, Field(gt=0)] = 0.3
     lr_scale: dict[str, Annotated[float, Field(gt=0, le=100)]] = Field(default_factory=dict)

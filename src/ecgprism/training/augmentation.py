@@ -7,13 +7,11 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ecgprism.config import Augment
 from ecgprism.model.batch import Batch
 from ecgprism.model.views.contract import centred, valid_steps
 
-WIDTH = 32  # samples: kernels are prepared once per shape
 WANDER_HZ, MUSCLE_HZ = (0.05, 0.7), (20.0, 45.0)  # where baseline wander and surface EMG have their power
 
 
@@ -24,9 +22,6 @@ def augment(
 
     `noises` are recorded, (C, T) at the batch's rate, one per kind: with them, every other record gets theirs.
     """
-    if options.stretch:
-        share = 2 * float(torch.rand(1, generator=generator, device=generator.device)) - 1
-        batch = stretched(batch, (1 + options.stretch) ** share)
     signal, lead_mask = batch.signal, batch.lead_mask
     n, leads, samples = signal.shape
 
@@ -71,20 +66,6 @@ def augment(
     signal = signal * lead_mask[:, :, None]
     signal = signal * valid
     return replace(batch, signal=signal, lead_mask=lead_mask)
-
-
-def stretched(batch: Batch, factor: float) -> Batch:
-    """Return a batch that lasts `factor` times as long; a multiple of WIDTH samples, so that few widths occur."""
-    samples = batch.signal.shape[2]
-    wanted = max(round(samples * factor / WIDTH), 1) * WIDTH if samples >= 4 * WIDTH else round(samples * factor)
-    if wanted in (0, samples):
-        return batch
-    if batch.length is None:
-        return replace(batch, signal=F.interpolate(batch.signal, size=wanted, mode="linear"))
-    # the last valid sample is drawn from valid ones alone
-    length = ((batch.length - 1) * wanted // samples).clamp(min=1)
-    signal = F.interpolate(batch.signal, scale_factor=wanted / samples, mode="linear", recompute_scale_factor=False)
-    return replace(batch, signal=signal * valid_steps(length, signal.shape[2])[:, None, :], length=length)
 
 
 def drawn_noise(noises: Sequence[Tensor], kind: Tensor, place: Tensor, samples: int) -> Tensor:

@@ -53,14 +53,15 @@ def by_head(output: Output, target: Tensor, kind: Kind, weight: Tensor) -> dict[
 
 
 def total(losses: Mapping[str, Tensor], options: Train, history: list[dict[str, float]]) -> Tensor:
-    """Return the loss to descend: the fused head's, and the views' own at a smaller or at a blended weight."""
+    """Return the loss to descend: the fused head's, and the views' own, each as heavy by default, or blended."""
     fused, *own = losses.values()
     if not own:
         return fused
     if options.balance == "blend":
         blend = balance.blend(history, list(losses))
         return torch.stack([weight * losses[name] for name, weight in blend.items()]).sum()
-    return fused + options.auxiliary * torch.stack(own).mean()
+    weight = len(own) if options.auxiliary is None else options.auxiliary
+    return fused + weight * torch.stack(own).mean()
 
 
 def on_validation(scores: Scores, target: NDArray[np.bool_], weight: Tensor) -> dict[str, float]:
