@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class EcgprismError(Exception):
@@ -26,6 +26,12 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     if close:
         return f"; did you mean {lowered[close[0]]!r}?"
     return f"; there are: {', '.join(known)}" if known else ""
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return names as a message has them; of many, the first ones and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def one_line(error: object, most: int = 200) -> str:

@@ -32,8 +32,9 @@ class CorpusMeta(BaseModel):
     """What a corpus is and what its ingest found; counts are of records unless they say otherwise.
 
     `entries` is the digest of the source's entries, `fingerprint` that of all a model sees, `sha256` those of the
-    tables. `metadata` has the kind of each column, `missing` the share of it that is; `classes` the number of items by
-    task, class and split; `unused` counts what the source said besides and no class stands for.
+    tables. `metadata` has the kind of each column, `missing` the share of it that is, `ranges` the least and the
+    greatest number, `categories` how often each word stands there (the most frequent ones of many); `classes` the
+    number of items by task, class and split; `unused` counts what the source said besides and no class stands for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -49,6 +50,8 @@ class CorpusMeta(BaseModel):
     tasks: Annotated[dict[str, Task], Field(min_length=1)]
     metadata: dict[str, ColumnKind]
     missing: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    categories: dict[str, dict[str, Count]] = Field(default_factory=dict)
     classes: dict[str, dict[str, dict[str, Count]]]
     records: Annotated[int, Field(ge=1)]
     rejected: Count
