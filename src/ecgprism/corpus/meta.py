@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecgprism.ecg.leads import LEADS
-from ecgprism.errors import EcgprismError
+from ecgprism.errors import EcgprismError, first_problem
 from ecgprism.files import atomic
 from ecgprism.interface.card import Task
 
@@ -107,8 +107,4 @@ def read_meta(folder: Path) -> CorpusMeta:
     try:
         return CorpusMeta.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key = ".".join(map(str, problem["loc"])) or "corpus"
-        raise EcgprismError(
-            f"{path}: damaged: {key}: {problem['msg'].removeprefix('Value error, ')}; ingest it again"
-        ) from None
+        raise EcgprismError(f"{path}: damaged: {first_problem(error)}; ingest it again") from None

@@ -82,7 +82,8 @@ class PatientTable:
             raise EcgprismError(f"{self.name}: no row fits a recording; rows: {listed(keys, 3)}; recordings: {there}")
         left = list({self.of_key[key]: key for key in reversed(keys)}.values())[::-1]
         if left:
-            yield f"{self.name}: {len(left)} rows fit no recording: {listed(left, 10)}"
+            fits = "1 row fits" if len(left) == 1 else f"{len(left)} rows fit"
+            yield f"{self.name}: {fits} no recording: {listed(left, 10)}"
         if len(taken) < len(recordings):
             yield f"{self.name}: {len(recordings) - len(taken)} of {len(recordings)} recordings have no row"
         if self.unused:

@@ -41,8 +41,9 @@ class Manifest:
 
     Paths are relative to the CSV, absolute, or begin with `~`; backslashes are read as slashes. `record_id` defaults to
     the path, an empty `patient_id` means unknown, an empty `split` column means that a split is made. `kind` says
-    whether a recording has exactly one label or any number; by itself it is the first where every row has one. `unlabelled` says whether an empty label leaves the recording out or
-    means that no class holds. `classes` (joined by `|`) fixes names and order, and makes any other label an error.
+    whether a recording has exactly one label or any number; by itself it is the first where every row has one.
+    `unlabelled` says whether an empty label leaves the recording out or means that no class holds. `classes` (joined by
+    `|`) fixes names and order, and makes any other label an error.
 
     The table may be of commas, semicolons or tabs, UTF-8, UTF-16 or Latin-1, or .xlsx; its columns stand in any case
     (`Patient ID`), or under the names that `columns` gives (`path=filename|labels=diagnosis|age=Alter`);

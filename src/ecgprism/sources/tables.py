@@ -39,6 +39,8 @@ def read_cells(path: Path, known: Sequence[str] = (), renamed: Mapping[str, str]
     under which names they stand. Raises EcgprismError naming the line: no table, a column that stands twice or is not
     there, a row with more cells than columns.
     """
+    if not path.is_file():
+        raise EcgprismError(f"{path}: no such table")
     try:
         content = path.read_bytes()
     except OSError as error:
