@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ecgprism.errors import EcgprismError
 from ecgprism.sources.manifest import Manifest, located
-from ecgprism.sources.tables import read_cells
+from ecgprism.sources.tables import _text, read_cells
 
 ROWS = [["Path", "Labels", "Größe", "Age"], ["a/1", "NORM", "1,5", "63,5"], ["a/2", "MI|CD", "müde", ""]]
 
@@ -152,6 +152,7 @@ def test_a_workbook_is_told_by_its_content_and_its_numbers_stay_whole(tmp_path: 
     for name in ("m.xlsx", "m.csv"):
         (tmp_path / name).write_bytes((tmp_path / "m.xlsx").read_bytes())
         assert [each.patient_id for each in Manifest(tmp_path / name).entries()] == ["1234567", "7654321.5"]
+    assert [_text(cell) for cell in (1234567.0, 0.1, 3, None)] == ["1234567", "0.1", "3", ""]
     (tmp_path / "m.xls").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500))
     with pytest.raises(EcgprismError, match=r"m\.xls: an Excel file of before 2007; save it as \.xlsx or CSV"):
         Manifest(tmp_path / "m.xls")
