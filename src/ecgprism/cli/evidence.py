@@ -209,9 +209,8 @@ def _show_comparison(report: ComparisonReport) -> None:
         by_class = table("class", "AUROC, DeLong" + corrected, "F1, bootstrap" + corrected)
         surest = {label: -_width(tests["delong"]) for label, tests in pair.per_class.items()}
         for label in most(surest):
-            cells = (
-                f"{_interval(each)} {_p(each)}" for each in map(pair.per_class[label].get, ("delong", "f1")) if each
-            )
+            tests = pair.per_class[label]
+            cells = (f"{_interval(tests[key])} {_p(tests[key])}" for key in ("delong", "f1"))
             by_class.add_row(escape(label), *cells)
         out_console.print(by_class)
         tell_rest(out_console, surest, "are in --out FILE.json", "less sure")
