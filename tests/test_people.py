@@ -188,8 +188,8 @@ def test_an_ingest_of_a_real_mess_says_what_it_took_for_what(tmp_path: Path) -> 
     done = CliRunner().invoke(app, ["ingest", "manifest", str(path), "--out", str(tmp_path / "c"), "--workers", "1"])
     assert done.exit_code == 0, done.output
     told = [" ".join(line.split()) for line in done.output.splitlines()]
-    assert "metadata age: numbers, 25% missing" in told
-    assert "metadata sex: categories, 0% missing" in told
+    assert "metadata age: numbers, 41 to 63, 25% missing" in told
+    assert "metadata sex: categories, 0% missing: female 12, male 12" in told
     assert "note: labels: exactly one in every row, so kind=multiclass (or say kind=multilabel)" in told
     assert "task labels (multiclass), items by class:" in told
     corpus = Corpus(tmp_path / "c")

@@ -419,8 +419,10 @@ def test_manifest_two_labels_need_kind_multilabel(tmp_path: Path) -> None:
 
 
 def test_manifest_rows_longer_than_the_header_never_shift_the_columns(tmp_path: Path) -> None:
-    path = manifest(tmp_path, "path,labels,site\na,N,x,\nb,A,y,\n")  # a comma at the end of each row
-    assert "more fields than its header" in refusal("manifest", path)
+    path = manifest(tmp_path, "path,labels,site\na,N,x,1\nb,A,y,2\n")  # as with row names that have no column
+    assert "line 2 has more fields than its header" in refusal("manifest", path)
+    ends = entries("manifest", manifest(tmp_path, "path,labels,site\na,N,x,\nb,A,y,,,\n"))  # commas at the end of rows
+    assert [(entry.path[-1], entry.metadata) for entry in ends] == [("a", {"site": "x"}), ("b", {"site": "y"})]
 
 
 def test_manifest_rows_shorter_than_the_header_leave_the_rest_empty(tmp_path: Path) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class EcgprismError(Exception):
@@ -26,6 +30,24 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     if close:
         return f"; did you mean {lowered[close[0]]!r}?"
     return f"; there are: {', '.join(known)}" if known else ""
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return names as a message has them; of many, the first ones and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first problem of a pydantic error as one line: key, value that came, what is wrong, how many more."""
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(map(str, problem["loc"]))
+    message = problem["msg"].removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "missing":
+        return f"{key} is missing{more}"
+    what = f"{message[0].lower()}{message[1:]}{more}"
+    return f"{key} = {one_line(repr(problem['input']))}: {what}" if key else what
 
 
 def one_line(error: object, most: int = 200) -> str:

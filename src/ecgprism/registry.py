@@ -19,7 +19,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
-from ecgprism.errors import ConfigError, nearest, one_line
+from ecgprism.errors import ConfigError, first_problem, nearest, one_line
 
 T = TypeVar("T")
 
@@ -142,13 +142,3 @@ def check_options(
     except ValidationError as error:
         raise ConfigError(f"{at}: {first_problem(error)}") from None
     return {key: getattr(checked, key) for key in given}
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return the first problem of a pydantic error as one line: key, value that came, what is wrong."""
-    problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"]) or "value"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if problem["type"] == "missing":
-        return f"{key} is missing{more}"
-    return f"{key} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}{more}"

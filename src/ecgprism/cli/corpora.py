@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ecgprism.corpus.ingestion import IngestReport
     from ecgprism.corpus.meta import CorpusMeta
 
+CATEGORIES_SHOWN = 8  # of a metadata column
+
 corpus_app = typer.Typer(help="Look after a corpus.", no_args_is_help=True)
 app.add_typer(corpus_app, name="corpus")
 
@@ -168,26 +170,35 @@ def _tell(done: IngestReport) -> None:
             out_console.print(f"{count} {escape(what)}")
     if done.skipped_channels:
         out_console.print(f"channels that are no ECG leads, skipped: {escape(', '.join(done.skipped_channels))}")
-    _tell_classes(done.meta)
-    for name, kind in done.meta.metadata.items():
-        what = "numbers" if kind == "numeric" else "categories"
-        out_console.print(f"metadata {escape(name)}: {what}, {done.meta.missing.get(name, 0):.0%} missing")
+    _tell_classes(done.meta, done.path)
+    for name in done.meta.metadata:
+        out_console.print(escape(f"metadata {name}: {_column(done.meta, name)}"), highlight=False)
     for note in done.notes:
         say(note)
 
 
-def _tell_classes(meta: CorpusMeta) -> None:
+def _column(meta: CorpusMeta, name: str) -> str:
+    """Return the kind of a metadata column, what is in it, and how much is missing."""
+    from ecgprism.errors import listed
+
+    missing = f"{meta.missing.get(name, 0):.0%} missing"
+    if meta.metadata[name] == "numeric":
+        least, greatest = meta.ranges[name]
+        return f"numbers, {least:g} to {greatest:g}, {missing}"
+    words = meta.categories[name]
+    held = listed([f"{word} {n}" for word, n in words.items()], CATEGORIES_SHOWN)
+    differ = len(words) > max(CATEGORIES_SHOWN, sum(words.values()) / 2)
+    return f"categories, {missing}: {held}" + ("; nearly all differ: is it a name or a date?" if differ else "")
+
+
+def _tell_classes(meta: CorpusMeta, path: Path) -> None:
     """Show the items of every class by split."""
     from ecgprism.corpus.splits import SPLITS
+    from ecgprism.presentation.tables import show_class_counts
 
     for task, classes in meta.classes.items():
         out_console.print(escape(f"task {task} ({meta.tasks[task].kind}), items by class:"))
-        table = Table(box=None, pad_edge=False)
-        for title in ("class", *SPLITS):
-            table.add_column(title, justify="left" if title == "class" else "right", overflow="fold")
-        for name, counts in classes.items():
-            table.add_row(escape(name), *(str(counts.get(split, 0)) for split in SPLITS))
-        out_console.print(table)
+        show_class_counts(out_console, classes, SPLITS, f"in {path / 'corpus.json'}")
 
 
 @corpus_app.command("check")

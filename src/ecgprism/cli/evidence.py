@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from ecgprism.cli.terminal import app, err_console, needed, out_console, progress_bar
 
@@ -147,28 +146,33 @@ def _progress() -> Iterator[Any]:
 
 
 def _show_ledger(report: LedgerReport) -> None:
+    from ecgprism.presentation.tables import most, table, tell_rest
+
     shown = _shown(report.metric)
     folds = f"{report.folds} folds, pooled" if report.folds else "the corpus's own test split"
     seeds = "one seed a model" if report.seeds == 1 else f"{report.seeds} seeds a model, as one ensemble"
     out_console.print(f"{report.items} items of {report.patients} patients ({folds}), {seeds}")
     for note in report.notes:
         out_console.print(f"note: {escape(note)}")
-    models = _table("model", *shown, "members", "parameters", "training", "inference")
+    models = table("model", *shown, "members", "parameters", "training", "inference")
     for name, model in report.models.items():
         models.add_row(escape(name), *(_interval(model.metrics[key]) for key in shown), *_costs(model))
     out_console.print(models)
-    differences = _table("paired difference", *shown)
+    differences = table("paired difference", *shown)
     for name, difference in report.differences.items():
         differences.add_row(escape(name), *(_interval(difference.metrics[key]) for key in shown))
     out_console.print(differences)
     against = [f"fused - {name}" for name in ("best single", "control")]
-    by_class = _table("AUROC by class", *against)
-    for label in report.classes:
-        by_class.add_row(
-            escape(label), *(_interval(report.differences[name].per_class[label]["auroc"]) for name in against)
-        )
+    by_class = table("AUROC by class", *against)
+    of_class = {
+        label: [report.differences[name].per_class[label]["auroc"] for name in against] for label in report.classes
+    }
+    surest = {label: -_width(each[0]) for label, each in of_class.items()}
+    for label in most(surest):
+        by_class.add_row(escape(label), *map(_interval, of_class[label]))
     out_console.print(by_class)
-    worth = _table("view", "Shapley value", "alone")
+    tell_rest(out_console, surest, "in ledger.json", "less sure")
+    worth = table("view", "Shapley value", "alone")
     for view, entry in report.worth.items():
         worth.add_row(escape(view), _interval(entry.shapley), _interval(entry.alone))
     out_console.print(worth)
@@ -184,26 +188,32 @@ def _costs(model: ModelReport) -> list[str]:
 
 
 def _show_comparison(report: ComparisonReport) -> None:
+    from ecgprism.presentation.tables import most, table, tell_rest
+
     shown = list(dict.fromkeys([*_shown(report.metric), "macro_f1", "accuracy"]))
     out_console.print(
         f"{report.items} test items of {report.patients} patients"
         + (" (some more than once: everything is clustered by patient)" if report.repeated_patients else "")
     )
-    runs = _table("run", *shown)
+    runs = table("run", *shown)
     for entry in report.runs:
         runs.add_row(escape(entry.run), *(_interval(entry.metrics[key]) for key in shown))
     out_console.print(runs)
     corrected = " (p after Holm)" if len(report.pairs) > 1 else " (p)"
     for pair in report.pairs:
         out_console.print(f"[bold]{escape(pair.first)} - {escape(pair.second)}[/]", highlight=False)
-        overall = _table("", *(key + corrected for key in shown))
-        overall.add_row("", *(f"{_interval(pair.metrics[key])} {_p(pair.metrics[key])}" for key in shown))
+        overall = table("metric", "difference" + corrected)
+        for key in shown:
+            overall.add_row(key, f"{_interval(pair.metrics[key])} {_p(pair.metrics[key])}")
         out_console.print(overall)
-        by_class = _table("class", "AUROC, DeLong" + corrected, "F1, bootstrap" + corrected)
-        for label, tests in pair.per_class.items():
+        by_class = table("class", "AUROC, DeLong" + corrected, "F1, bootstrap" + corrected)
+        surest = {label: -_width(tests["delong"]) for label, tests in pair.per_class.items()}
+        for label in most(surest):
+            tests = pair.per_class[label]
             cells = (f"{_interval(tests[key])} {_p(tests[key])}" for key in ("delong", "f1"))
             by_class.add_row(escape(label), *cells)
         out_console.print(by_class)
+        tell_rest(out_console, surest, "are in --out FILE.json", "less sure")
         accuracy = pair.accuracy
         out_console.print(
             f"right in one only: {accuracy.only_first} and {accuracy.only_second}; {accuracy.test}: {_p(accuracy)}",
@@ -212,19 +222,17 @@ def _show_comparison(report: ComparisonReport) -> None:
 
 
 def _show_stress(report: StressReport) -> None:
+    from ecgprism.presentation.tables import table
+
     noise = ", ".join(f"{kind} {origin}" for kind, origin in report.noise.items())
     out_console.print(f"{report.items} items of {report.patients} patients; noise: {noise}")
     for family, why in report.skipped.items():
         out_console.print(f"note: {family} skipped: {escape(why)}", highlight=False)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("condition, worst first")
-    table.add_column(f"{escape(report.metric)}, change", no_wrap=True)
-    for name in report.models:
-        table.add_column(escape(name))
+    shown = table("condition, worst first", f"{report.metric}, change", *report.models)
     for row in [report.clean, *report.conditions[:SHOWN]]:
         cells = ["undefined" if math.isnan(each.value) else f"{each.value:.3f}" for each in row.models.values()]
-        table.add_row(escape(row.title), "" if row is report.clean else _interval(row.change), *cells)
-    out_console.print(table)
+        shown.add_row(escape(row.title), "" if row is report.clean else _interval(row.change), *cells)
+    out_console.print(shown)
     left = len(report.conditions) - SHOWN
     if left > 0:
         out_console.print(f"and {left} conditions with smaller changes (stress.json, stress.png)")
@@ -235,20 +243,25 @@ def _shown(metric: str) -> list[str]:
     return list(dict.fromkeys([metric, "macro_auroc"]))
 
 
-def _table(*columns: str) -> Table:
-    return Table(*map(escape, columns), box=None, pad_edge=False)
-
-
 def _p(test: Difference | Discordance) -> str:
     """Return the p value, corrected where there are several."""
     p = test.p if test.p_holm is None else test.p_holm
     return "p undefined" if math.isnan(p) else "p<0.001" if p < 0.001 else f"p={p:.3f}"
 
 
+def _width(entry: Estimate) -> float:
+    return entry.high - entry.low
+
+
 def _interval(entry: Estimate) -> str:
-    """Return value and interval; a star marks a difference whose interval does not contain zero."""
+    """Return value and interval; a star marks a difference whose interval does not contain zero.
+
+    `?` marks an interval that too many resamples left undefined: it proves nothing.
+    """
     if not entry.known:
         return "undefined"
     sign = getattr(entry, "sign", None)
     form = ".3f" if sign is None else "+.3f"
-    return f"{entry.value:{form}} ({entry.low:{form}} to {entry.high:{form}}){'*' if sign else ''}"
+    return (
+        f"{entry.value:{form}} ({entry.low:{form}} to {entry.high:{form}}){'?' if entry.shaky else '*' if sign else ''}"
+    )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from ecgprism.cli.terminal import (
     DamagedOption,
@@ -21,6 +20,7 @@ from ecgprism.cli.terminal import (
     app,
     declaration,
     key_values,
+    names,
     needed,
     out_console,
     parent_made,
@@ -31,6 +31,15 @@ from ecgprism.cli.terminal import (
 if TYPE_CHECKING:
     from ecgprism.evidence.evaluation import Evaluation
     from ecgprism.metrics.intervals import Estimate
+
+
+TableOption = Annotated[
+    Path | None,
+    typer.Option(help="patients as a table (CSV, .xlsx), joined by its column record_id, or path where there is none"),
+]
+ColumnOption = Annotated[
+    list[str] | None, typer.Option(help="where a column of that table stands, as in record_id=ID (repeatable)")
+]
 
 
 class Aggregates(StrEnum):
@@ -156,20 +165,32 @@ def predict(
     zero: ZeroOption = None,
     accept_damaged: DamagedOption = False,
     metadata: Annotated[list[str] | None, typer.Option(help="patient data, as in age=63 (repeatable)")] = None,
+    metadata_table: TableOption = None,
+    column: ColumnOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="stop at the first bad file")] = False,
 ) -> None:
-    """Predict on files of any length and rate: one row per recording, a probability per class and the label(s).
+    """Predict on files of any length and rate: a probability per class, the label(s), and the rule that filled them.
+
+    A terminal gets a short table; a pipe, or --out, CSV with a row per recording and the thresholds as columns t_CLASS.
 
     Examples: `ecgprism predict runs/a data/A00001.hea` ·
-    `ecgprism predict runs/a data/ --out predictions.csv --metadata age=63 --metadata sex=female`
+    `ecgprism predict runs/a data/ --out predictions.csv --metadata age=63 --metadata sex=female` ·
+    `ecgprism predict runs/a data/ --out predictions.csv --metadata-table patients.csv`
     """
     from ecgprism.files import atomic
     from ecgprism.prediction.files import predict as run_prediction
+    from ecgprism.presentation.tables import show_predictions
 
     declared = declaration(lead, rate, unit, leads, zero, accept_damaged)
-    table = run_prediction(run, paths, declared=declared, metadata=key_values(metadata or []), strict=strict, note=say)
+    table = run_prediction(
+        run, paths, declared=declared, metadata=key_values(metadata or []), metadata_table=metadata_table,
+        metadata_columns=names(column), strict=strict, note=say,
+    )  # fmt: skip
     if out is None:
-        print(table.to_csv(index=False), end="")
+        if out_console.is_terminal:
+            show_predictions(out_console, table)
+        else:
+            print(table.to_csv(index=False), end="")
         return
     with atomic(parent_made(out)) as path:
         table.to_csv(path, index=False)
@@ -188,6 +209,8 @@ def embed(
     zero: ZeroOption = None,
     accept_damaged: DamagedOption = False,
     metadata: Annotated[list[str] | None, typer.Option(help="patient data, as in age=63 (repeatable)")] = None,
+    metadata_table: TableOption = None,
+    column: ColumnOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="stop at the first bad file")] = False,
 ) -> None:
     """Write the fused and each view's embedding of every recording, for downstream work.
@@ -199,7 +222,10 @@ def embed(
 
     target = needed(out, "--out FILE.parquet")
     declared = declaration(lead, rate, unit, leads, zero, accept_damaged)
-    table = run_embedding(run, paths, declared=declared, metadata=key_values(metadata or []), strict=strict, note=say)
+    table = run_embedding(
+        run, paths, declared=declared, metadata=key_values(metadata or []), metadata_table=metadata_table,
+        metadata_columns=names(column), strict=strict, note=say,
+    )  # fmt: skip
     with atomic(parent_made(target)) as path:
         table.to_parquet(path, index=False)
     out_console.print(f"[bold]{escape(str(target))}[/]: {len(table)} recordings")
@@ -221,6 +247,8 @@ def demo(
 
 
 def _show(result: Evaluation) -> None:
+    from ecgprism.presentation import tables
+
     report = result.report
     out_console.print(
         f"{report.items} of split {report.split}: {report.patients} patients"
@@ -229,21 +257,21 @@ def _show(result: Evaluation) -> None:
     )
     for note in report.notes:
         out_console.print(f"note: {escape(note)}", highlight=False)
-    overall = Table("metric", "value", "95% interval", box=None, pad_edge=False)
+    overall = tables.table("metric", "value", "95% interval")
     for name, entry in report.metrics.items():
         overall.add_row(name, *_cells(entry))
     out_console.print(overall)
     shown = ("auroc", "f1", "sensitivity", "specificity")
-    by_class = Table("class", "n", *shown, box=None, pad_edge=False)
-    for label, entries in report.per_class.items():
-        cells = (" ".join(_cells(entries[name], 2)) for name in shown)
+    by_class = tables.table("class", "n", *shown, numbers=["n"])
+    rank = {label: float(n) for label, n in report.positives.items()}
+    for label in tables.most(rank):
+        cells = (" ".join(_cells(report.per_class[label][name], 2)) for name in shown)
         by_class.add_row(escape(label), str(report.positives[label]), *cells)
     out_console.print(by_class)
+    where = f"in {result.path / 'metrics.json'}"
+    tables.tell_rest(out_console, rank, where)
     if report.confusion is not None:
-        matrix = Table("true \\ predicted", *map(escape, report.classes), box=None, pad_edge=False)
-        for label, row in zip(report.classes, report.confusion, strict=True):
-            matrix.add_row(escape(label), *map(str, row))
-        out_console.print(matrix)
+        tables.show_confusion(out_console, report, where)
     out_console.print(f"written: {escape(str(result.path / 'metrics.json'))}, predictions.parquet beside it")
 
 

@@ -109,6 +109,11 @@ def key_values(texts: list[str]) -> dict[str, Any]:
     return parsed
 
 
+def names(texts: list[str] | None) -> dict[str, str]:
+    """Return `NAME=COLUMN` words as names. Raises EcgprismError."""
+    return {key: str(value) for key, value in key_values(texts or []).items()}
+
+
 #: what every command that reads recordings lets its user say of them
 LeadOption = Annotated[list[str] | None, typer.Option(help="a lead's spelling, as in ECG=I or 'ECG#2=V1' (repeatable)")]
 RateOption = Annotated[float | None, typer.Option(help="sampling rate in Hz, where the file does not say it")]

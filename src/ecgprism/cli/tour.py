@@ -18,6 +18,7 @@ from ecgprism.formats import reading
 from ecgprism.prediction.files import predict
 from ecgprism.presentation.console import duration
 from ecgprism.presentation.plots import draw_comparison, draw_ecg, draw_history
+from ecgprism.presentation.tables import show_predictions
 from ecgprism.simulator.conditions import CONDITIONS
 from ecgprism.simulator.simulation import simulate
 from ecgprism.sources.synthesis import write_wfdb
@@ -91,11 +92,11 @@ def run_demo(out: Path, records: int, epochs: int, console: Console) -> None:
     _show(rows, console)
     console.print("3. Predicting on a file of a patient whom no training has seen")
     file = _write_file(out)
-    answer = predict(out / "runs" / "fused", [file]).iloc[0]
-    shown = ", ".join(f"{key.removeprefix('p_')} {answer[key]:.2f}" for key in answer.index if key.startswith("p_"))
-    truth = " and ".join(CONDITIONS[name].title for name in UNSEEN)
-    console.print(f"   {file}: {shown}\n   labels: {answer['labels'] or 'none'} (simulated with {truth})")
-    draw_ecg(reading.read(file), out / "ecg.png", f"{file.name}: {answer['labels'] or 'no label'}")
+    answers = predict(out / "runs" / "fused", [file])
+    labels, truth = answers["labels"].iloc[0], " and ".join(CONDITIONS[name].title for name in UNSEEN)
+    console.print(f"   {file}: labels {labels or 'none'} (simulated with {truth})")
+    show_predictions(console, answers)
+    draw_ecg(reading.read(file), out / "ecg.png", f"{file.name}: {labels or 'no label'}")
     draw_history(histories, out / "training.png")
     draw_comparison(
         {f"{name}: {MEANING[name]}": row[:3] for name, row in rows.items()}, "macro AUROC", out / "views.png"
@@ -104,7 +105,8 @@ def run_demo(out: Path, records: int, epochs: int, console: Console) -> None:
     console.print(
         "\nNext, on your own data: one CSV with the columns path, record_id, patient_id, labels (and age, sex, ...):\n"
         "  ecgprism ingest manifest mine.csv --out corpora/mine\n"
-        f"  ecgprism train {out / 'runs' / 'fused' / 'config.yaml'} corpus=corpora/mine task=labels --out runs/mine\n"
+        "  ecgprism init --corpus corpora/mine --out mine.yaml\n"
+        "  ecgprism train mine.yaml --out runs/mine\n"
         "  ecgprism evaluate runs/mine"
     )
 

@@ -343,6 +343,8 @@ def _described(folder: Path, summary: Summary, placed: Placement, settings: Sett
         tasks=dict(source.tasks),
         metadata=kinds,
         missing=summary.missing,
+        ranges=summary.ranges,
+        categories=summary.categories,
         classes=summary.classes,
         records=len(summary.record_ids),
         rejected=summary.rejected,

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecgprism.ecg.leads import LEADS
-from ecgprism.errors import EcgprismError
+from ecgprism.errors import EcgprismError, first_problem
 from ecgprism.files import atomic
 from ecgprism.interface.card import Task
 
@@ -32,8 +32,9 @@ class CorpusMeta(BaseModel):
     """What a corpus is and what its ingest found; counts are of records unless they say otherwise.
 
     `entries` is the digest of the source's entries, `fingerprint` that of all a model sees, `sha256` those of the
-    tables. `metadata` has the kind of each column, `missing` the share of it that is; `classes` the number of items by
-    task, class and split; `unused` counts what the source said besides and no class stands for.
+    tables. `metadata` has the kind of each column, `missing` the share of it that is, `ranges` the least and the
+    greatest number, `categories` how often each word stands there (the most frequent ones of many); `classes` the
+    number of items by task, class and split; `unused` counts what the source said besides and no class stands for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -49,6 +50,8 @@ class CorpusMeta(BaseModel):
     tasks: Annotated[dict[str, Task], Field(min_length=1)]
     metadata: dict[str, ColumnKind]
     missing: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    categories: dict[str, dict[str, Count]] = Field(default_factory=dict)
     classes: dict[str, dict[str, dict[str, Count]]]
     records: Annotated[int, Field(ge=1)]
     rejected: Count
@@ -104,8 +107,4 @@ def read_meta(folder: Path) -> CorpusMeta:
     try:
         return CorpusMeta.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key = ".".join(map(str, problem["loc"])) or "corpus"
-        raise EcgprismError(
-            f"{path}: damaged: {key}: {problem['msg'].removeprefix('Value error, ')}; ingest it again"
-        ) from None
+        raise EcgprismError(f"{path}: damaged: {first_problem(error)}; ingest it again") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,14 +21,29 @@ from ecgprism.errors import EcgprismError
 from ecgprism.interface.card import Task
 
 MOST_NOTES = 20
+MOST_CATEGORIES = 1000  # different words of a column that are counted one by one
 
 
 @dataclass
 class Column:
-    """What a metadata column held: how many numbers and how many texts."""
+    """What a metadata column held: how many numbers between which, how many texts and how often each."""
 
     numbers: int = 0
     texts: int = 0
+    least: float = math.inf
+    greatest: float = -math.inf
+    words: Counter[str] = field(default_factory=Counter)
+
+    def add(self, value: float | str) -> None:
+        """Count a value; words beyond the first MOST_CATEGORIES different ones are counted as texts alone."""
+        if isinstance(value, str):
+            self.texts += 1
+        else:
+            self.numbers += 1
+            self.least, self.greatest = min(self.least, value), max(self.greatest, value)
+        word = str(value)
+        if word in self.words or len(self.words) < MOST_CATEGORIES:
+            self.words[word] += 1
 
     @property
     def numeric(self) -> bool:
@@ -124,11 +140,33 @@ class Summary:
             found |= {name: 1 - (column.numbers + column.texts) / max(rows, 1) for name, column in table.items()}
         return {name: round(max(share, 0.0), 4) for name, share in sorted(found.items())}
 
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Return the least and the greatest number of each numeric column."""
+        both = {name: self._columns(name) for name, numeric in self.numeric.items() if numeric}
+        return {
+            name: (float(min(each.least for each in held)), float(max(each.greatest for each in held)))
+            for name, held in both.items()
+        }
+
+    @property
+    def categories(self) -> dict[str, dict[str, int]]:
+        """Return the words of each column of words, the most frequent first."""
+        found = {}
+        for name, numeric in self.numeric.items():
+            if not numeric:
+                words = sum((column.words for column in self._columns(name)), Counter[str]())
+                found[name] = dict(sorted(words.items(), key=lambda each: (-each[1], each[0])))
+        return found
+
+    def _columns(self, name: str) -> list[Column]:
+        return [table[name] for table in (self.of_records, self.of_items) if name in table]
+
     def all_notes(self, of_source: Sequence[str]) -> tuple[str, ...]:
         """Return what must be said: of the source and its columns, then of its records, the first ones of many."""
         said = list(of_source)
         for name, numeric in self.numeric.items():
-            both = [table[name] for table in (self.of_records, self.of_items) if name in table]
+            both = self._columns(name)
             numbers, texts = sum(column.numbers for column in both), sum(column.texts for column in both)
             if not numeric and numbers:
                 said.append(f"metadata {name}: {numbers} numbers and {texts} words, so its values are categories")
@@ -183,11 +221,7 @@ _COPIED = (
 
 def _count(columns: dict[str, Column], metadata: Mapping[str, float | str]) -> None:
     for name, value in metadata.items():
-        column = columns.setdefault(name, Column())
-        if isinstance(value, str):
-            column.texts += 1
-        else:
-            column.numbers += 1
+        columns.setdefault(name, Column()).add(value)
 
 
 def _columns(prefix: str, metadata: Mapping[str, float | str], numeric: Mapping[str, bool]) -> dict[str, float | str]:

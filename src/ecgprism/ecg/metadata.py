@@ -60,8 +60,11 @@ def is_missing_text(value: object) -> bool:
     return isinstance(value, str) and value.strip().lower() in MISSING
 
 
-def number(value: object) -> float | None:
-    """Return a finite number as people write it (`63`, `63.5`, `63,5`), or None; `1,234` may be two, so it is none."""
+def number(value: object, decimal_comma: bool = False) -> float | None:
+    """Return a finite number as people write it (`63`, `63.5`, `63,5`), or None.
+
+    `1,234` may be a thousand and more, so it is none, unless the caller knows that a comma is a decimal one.
+    """
     if isinstance(value, bool) or not isinstance(value, str | Real):
         return None
     if not isinstance(value, str):
@@ -70,6 +73,8 @@ def number(value: object) -> float | None:
         except OverflowError:  # a whole number of 400 digits
             return None
     text = value.strip()
+    if decimal_comma and "." not in text:
+        text = text.replace(",", ".", 1)
     if len(text) > MOST_CHARACTERS or not _NUMBER.fullmatch(text):
         return None
     found = float(text.replace(",", "."))

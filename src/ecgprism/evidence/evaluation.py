@@ -12,12 +12,12 @@ import pandas as pd
 from ecgprism.corpus.inputs import CorpusAssembler
 from ecgprism.corpus.splits import SPLITS
 from ecgprism.corpus.store import Corpus, Examples
-from ecgprism.errors import EcgprismError
+from ecgprism.errors import EcgprismError, listed
 from ecgprism.evidence.reports import EvaluationReport
 from ecgprism.evidence.run import Run, answers_on, as_table
 from ecgprism.evidence.verdicts import LEAST_PATIENTS
 from ecgprism.files import atomic
-from ecgprism.interface.answers import TARGET, Answers
+from ecgprism.interface.answers import NO_CHOICE, TARGET, Answers
 from ecgprism.interface.card import Aggregate, Card, is_multiclass
 from ecgprism.interface.scoring import Engine, score
 from ecgprism.metrics import calibration, intervals
@@ -28,6 +28,7 @@ from ecgprism.metrics.scores import Floats
 from ecgprism.prediction.engines import engine_for
 from ecgprism.training.folder import METRICS, PREDICTIONS
 
+NAMED = 30  # classes in a note
 PER_CLASS = ("auroc", "auprc", "f1", "sensitivity", "specificity", "ppv")
 
 RULES = {
@@ -207,7 +208,7 @@ def thresholds_for(run: Run, engine: Engine, aggregate: Aggregate) -> tuple[tupl
     except EcgprismError:
         at_hand = False
     if not at_hand:
-        half = (calibration.NO_CHOICE,) * len(card.classes)
+        half = (NO_CHOICE,) * len(card.classes)
         return half, [f"thresholds are 0.5: the validation data to choose those of aggregate {aggregate} on are gone"]
     examples = run.examples("val")
     scores = score(engine, CorpusAssembler(run.corpus, examples, card.spec), aggregate=aggregate)
@@ -216,7 +217,7 @@ def thresholds_for(run: Run, engine: Engine, aggregate: Aggregate) -> tuple[tupl
     enough = calibration.enough_positives(examples.target)
     few = [name for name, each in zip(card.classes, enough, strict=True) if not each]
     if few:
-        notes.append(f"thresholds of {', '.join(few)} are 0.5: fewer than {calibration.LEAST_POSITIVES} positives")
+        notes.append(f"thresholds of {listed(few, NAMED)} are 0.5: fewer than {calibration.LEAST_POSITIVES} positives")
     return tuple(chosen.tolist()), notes
 
 

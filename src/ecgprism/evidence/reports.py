@@ -8,13 +8,12 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ecgprism.errors import EcgprismError
+from ecgprism.errors import EcgprismError, first_problem
 from ecgprism.files import atomic
 from ecgprism.interface.answers import Answers
 from ecgprism.interface.card import Aggregate, Kind
 from ecgprism.metrics.contrasts import Scores
 from ecgprism.metrics.intervals import Difference, Estimate, Number
-from ecgprism.registry import first_problem
 
 
 class Report(BaseModel):

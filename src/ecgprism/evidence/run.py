@@ -104,6 +104,6 @@ def as_table(
         "split": records["split"].to_numpy(),
         "start": examples.start,
         **answers.columns(),
-        **threshold_columns(answers.classes, thresholds),
+        **threshold_columns(answers.kind, answers.classes, thresholds),
     }
     return pd.DataFrame(columns)

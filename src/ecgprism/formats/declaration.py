@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ecgprism.ecg.recording import MAX_RATE_HZ, MIN_RATE_HZ
-from ecgprism.errors import ReadError, nearest, one_line
+from ecgprism.errors import ReadError, first_problem, nearest, one_line
 from ecgprism.formats.contract import MAX_CHANNELS, Declaration
 
 FOLDER = "ecg.json"
@@ -73,6 +73,4 @@ def _said(path: Path) -> FileDeclaration | None:
     try:
         return FileDeclaration.model_validate(given)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        at = ".".join(map(str, problem["loc"]))
-        raise ReadError(f"{path}: {at} = {str(problem['input'])[:40]!r}: {problem['msg']}") from None
+        raise ReadError(f"{path}: {first_problem(error)}") from None

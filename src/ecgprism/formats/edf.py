@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import Annotation, Recording
 from ecgprism.errors import ReadError
-from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled, check_size
+from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled, check_size, damaged
 
 EDF_MAGIC, BDF_MAGIC = b"0       ", b"\xffBIOSEMI"
 _DAYS_PER_YEAR = 365.2425
@@ -104,7 +104,7 @@ def read(path: Path, declared: Declaration, start_s: float = 0.0, stop_s: float 
     ]
     details = _details(header)
     if header.problem:
-        details["damaged"] = header.problem.split(": ", 1)[-1]
+        details["damaged"] = header.problem
     found = FileContent(channels, _patient(header), times.annotations, details)
     return assembled(path, "EDF", found, declared)
 
@@ -137,13 +137,12 @@ def _header(path: Path, declared: Declaration) -> Header:
     if not n_record or duration < 0:
         raise ReadError(f"{path}: no valid EDF header (data records of {n_record} bytes, {float(duration):g} s)")
     held, rest = divmod(size - n_bytes, n_record)
-    problem = ""
+    faults = []
     if records not in (held, -1) or rest:
         said = f"{records} data records" if records >= 0 else "an unknown number of data records"
-        problem = f"{path}: is truncated or longer than said: the header announces {said}, the file holds {held}"
-        problem += f" and {rest} bytes" if rest else ""
-        if not declared.accept_damaged:
-            raise ReadError(problem)
+        more = f" and {rest} bytes" if rest else ""
+        faults = [f"is truncated or longer than said: the header announces {said}, the file holds {held}{more}"]
+    problem = damaged(path, declared, faults).get("damaged", "")
     if not held:
         raise ReadError(f"{path}: the recording holds no samples")
     kind = _text(main[192:236])

@@ -31,6 +31,7 @@ from ecgprism.formats.contract import (
     assembled,
     check_regular,
     check_size,
+    damaged,
 )
 
 NOT_RECORDED = -32768  # format 16's marker for an invalid sample
@@ -251,22 +252,19 @@ def read(
         last = header.samples if stop_s is None else round(stop_s * header.rate_hz)
         part = (round(start_s * header.rate_hz), min(last or MAX_SAMPLES, header.samples or MAX_SAMPLES))
     damage: list[str] = []
-    said = _damage(damage) if declared.accept_damaged else _refused
+
+    def said(problem: str) -> None:
+        file, _, fault = problem.partition(": ")
+        damage.append(fault)
+        damaged(Path(file), declared, [fault])
+
     if header.segments:
         channels = _joined(at, header, declared, part, said)
     else:
         signals = _decoded(at, header, part, said)
         channels = [_channel(c, values, header, declared) for c, values in zip(header.channels, signals, strict=True)]
-    details = {"damaged": "; ".join(dict.fromkeys(damage))} if damage else {}
+    details = damaged(at, declared, list(dict.fromkeys(damage)))
     return assembled(at, "WFDB", FileContent(channels, patient(header.comments), details=details), declared)
-
-
-def _refused(problem: str) -> None:
-    raise ReadError(problem)
-
-
-def _damage(found: list[str]) -> Callable[[str], None]:
-    return lambda problem: found.append(problem.split(": ", 1)[-1])
 
 
 def _channel(signal: Signal, samples: NDArray[Any], header: Header, declared: Declaration) -> Channel:

@@ -19,6 +19,12 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.floating[Any]]
 ItemKey = tuple[str, int]
 TARGET, PROBABILITY, THRESHOLD = "target_", "p_", "t_"  # columns of a table, each with the name of a class behind it
+RULE, REACHED, HIGHEST = "rule", "p >= t", "highest p"  # a column, and what it says of how labels were filled
+RULES = {
+    REACHED: "each class whose probability reaches its threshold",
+    HIGHEST: "the class of highest probability (of equals the first)",
+}
+NO_CHOICE = 0.5  # of a class for which none was chosen
 
 
 def probabilities_of(logits: Floats, kind: Kind, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -53,7 +59,7 @@ def decide(probabilities: Floats, kind: Kind, thresholds: ArrayLike | None = Non
     refuse_nan(probabilities)
     if is_multiclass(kind):
         return np.asarray(np.arange(probabilities.shape[1]) == probabilities.argmax(1)[:, None])
-    return np.asarray(probabilities >= (0.5 if thresholds is None else np.asarray(thresholds)))
+    return np.asarray(probabilities >= (NO_CHOICE if thresholds is None else np.asarray(thresholds)))
 
 
 def refuse_nan(probabilities: Floats) -> None:
@@ -63,9 +69,16 @@ def refuse_nan(probabilities: Floats) -> None:
         raise EcgprismError(f"{lost} of {len(probabilities)} records have a NaN score; no class can be decided from it")
 
 
-def threshold_columns(classes: Sequence[str], thresholds: Sequence[float] | None) -> dict[str, float]:
-    """Return the thresholds that decided (multi-label) as the columns of a table."""
-    return {} if thresholds is None else {THRESHOLD + name: t for name, t in zip(classes, thresholds, strict=True)}
+def rule_of(kind: Kind) -> str:
+    """Return the rule by which labels are decided, in the words of a table."""
+    return HIGHEST if is_multiclass(kind) else REACHED
+
+
+def threshold_columns(kind: Kind, classes: Sequence[str], thresholds: Sequence[float] | None) -> dict[str, float]:
+    """Return the thresholds that decide as the columns of a table: none where the highest probability does."""
+    if is_multiclass(kind):
+        return {}
+    return {THRESHOLD + name: NO_CHOICE if thresholds is None else thresholds[k] for k, name in enumerate(classes)}
 
 
 @dataclass(frozen=True, eq=False)

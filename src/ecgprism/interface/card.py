@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ecgprism.ecg.leads import LEADS
 from ecgprism.ecg.metadata import is_missing
-from ecgprism.errors import ConfigError, EcgprismError, nearest
+from ecgprism.errors import ConfigError, EcgprismError, first_problem, nearest
 
 FORMAT_VERSION: Literal[3] = 3
 Kind = Literal["multilabel", "multiclass"]
@@ -225,11 +225,7 @@ class Card(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            key = ".".join(map(str, problem["loc"])) or "card"
-            raise EcgprismError(
-                f"{where}: damaged card: {key}: {problem['msg'].removeprefix('Value error, ')}"
-            ) from None
+            raise EcgprismError(f"{where}: damaged card: {first_problem(error)}") from None
 
     @property
     def spec(self) -> InputSpec:

@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 
-from ecgprism.interface.answers import refuse_nan
+from ecgprism.interface.answers import NO_CHOICE, refuse_nan
 from ecgprism.interface.card import Kind, is_multiclass
 from ecgprism.metrics.scores import Bools, Floats, checked
 
 LEAST_POSITIVES = 10  # of a class in validation, to choose a threshold from
-NO_CHOICE = 0.5
 
 
 def enough_positives(target: Bools, least: int = LEAST_POSITIVES) -> Bools:

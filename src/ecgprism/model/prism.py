@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from ecgprism.config import Branch, Component, Config
 from ecgprism.ecg.leads import STANDARD_LEADS
-from ecgprism.errors import ConfigError, EcgprismError, one_line
+from ecgprism.errors import ConfigError, EcgprismError, first_problem, one_line
 from ecgprism.interface.card import FORMAT_VERSION, Card, InputSpec, Kind, MetadataSchema, Task
 from ecgprism.interface.storage import MODEL, PLUGINS, read_model, write_model
 from ecgprism.model.batch import Batch
 from ecgprism.model.migration import upgraded
 from ecgprism.model.views.contract import Shape, View
-from ecgprism.registry import all_options, check_options, find, first_problem, plugins_of
+from ecgprism.registry import all_options, check_options, find, plugins_of
 
 
 @dataclass(frozen=True)

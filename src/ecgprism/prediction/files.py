@@ -20,12 +20,13 @@ from ecgprism.ecg.quality import doubts
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, ReadError, one_line
 from ecgprism.formats.contract import Declaration
-from ecgprism.interface.answers import Answers, decide, threshold_columns
+from ecgprism.interface.answers import RULE, Answers, decide, rule_of, threshold_columns
 from ecgprism.interface.card import Card, Table
 from ecgprism.interface.inputs import SignalAssembler
 from ecgprism.interface.scoring import Engine, Scores, score
 from ecgprism.prediction.engines import engine_for
-from ecgprism.prediction.patient import known_value, known_values
+from ecgprism.prediction.patient import Told, known_values, patient_values
+from ecgprism.prediction.patient_table import PatientTable
 from ecgprism.prediction.recordings import Metadata, NamedRecording, Signals, is_signals, of_arrays, of_files
 from ecgprism.processes import RECORD_MEMORY_MB, RECORD_TIMEOUT_S, Limits, limited
 
@@ -90,26 +91,36 @@ def predict(
     lead_aliases: Mapping[str, str] | None = None,
     declared: Declaration | None = None,
     metadata: Metadata | Table | None = None,
+    metadata_table: str | Path | Table | None = None,
+    metadata_columns: Mapping[str, str] | None = None,
     strict: bool = False,
     note: Callable[[str], None] = warn,
 ) -> pd.DataFrame:
-    """Return one row per recording: record_id, path, `p_<class>`, label(s), `problem`, and thresholds `t_<class>`.
+    """Return one row per recording: record_id, path, `p_<class>`, `labels`, `problem`, `rule`, thresholds `t_<class>`.
+
+    `labels` (joined by `|`) are filled by the rule that stands beside them, and by nothing else: `p >= t`, each class
+    that reaches its threshold, or `highest p`, where classes exclude each other.
 
     `recordings` are files and folders, or signals (N, L, T), or a list of (L, T). `rate_hz`, `unit` and `leads` say
     what files do not say themselves, and arrays never do; `lead_aliases` which names are leads. `metadata` holds for
-    all of them, or is a table with a row for each array. What cannot be read has NaN, no label and the reason as its
-    problem (`strict` raises instead); leads that are masked (not there, or flat) and values that the model does not
-    know are said there too, and all of it through `note` (a warning). Raises EcgprismError when nothing could be read,
-    and for metadata that the model does not know.
+    all of them, or is a table with a row for each array; `metadata_table` is a file or a table with the patients of
+    some of them, joined by `record_id` or else `path` (`metadata_columns` says where a column stands), whose values go
+    before those of the files. What cannot be read has NaN, no label and the reason as its problem (`strict` raises
+    instead); masked leads (not there, or flat), values that the model does not know, and those in which table and file
+    differ are said there too, and all of it through `note` (a warning). Raises EcgprismError when nothing could be
+    read, and for metadata that the model does not know.
     """
     declared = _declared(declared, rate_hz, unit, leads, lead_aliases)
     tables = []
-    for chunk, scores in _scored(engine_for(model), recordings, declared, metadata, strict, note):
+    engine = engine_for(model)
+    patients = None if metadata_table is None else PatientTable.read(metadata_table, engine.card, metadata_columns)
+    for chunk, scores in _scored(engine, recordings, declared, metadata, patients, strict, note):
         answers = _answers(chunk, scores)
         labels = [LABELS_JOIN.join(held) for held in answers.labels()]
         columns: dict[str, Sequence[object] | NDArray[Any]] = {**answers.columns(), "labels": labels}
-        limits = threshold_columns(scores.card.classes, scores.card.thresholds)
-        tables.append(chunk.table(columns).fillna({"labels": ""}).assign(**limits))
+        limits = threshold_columns(scores.card.kind, scores.card.classes, scores.card.thresholds)
+        table = chunk.table(columns).fillna({"labels": ""}).assign(**{RULE: rule_of(scores.card.kind)})
+        tables.append(table.assign(**limits))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -123,6 +134,8 @@ def embed(
     lead_aliases: Mapping[str, str] | None = None,
     declared: Declaration | None = None,
     metadata: Metadata | Table | None = None,
+    metadata_table: str | Path | Table | None = None,
+    metadata_columns: Mapping[str, str] | None = None,
     strict: bool = False,
     note: Callable[[str], None] = warn,
 ) -> pd.DataFrame:
@@ -132,7 +145,8 @@ def embed(
     """
     engine = engine_for(model, embeddings=True)
     declared = _declared(declared, rate_hz, unit, leads, lead_aliases)
-    scored = _scored(engine, recordings, declared, metadata, strict, note)
+    patients = None if metadata_table is None else PatientTable.read(metadata_table, engine.card, metadata_columns)
+    scored = _scored(engine, recordings, declared, metadata, patients, strict, note)
     tables = [
         chunk.table({name: list(vectors) for name, vectors in scores.embeddings.items()}) for chunk, scores in scored
     ]
@@ -164,6 +178,7 @@ def _scored(
     recordings: Sequence[str | Path] | Signals,
     declared: Declaration,
     metadata: Metadata | Table | None,
+    patients: PatientTable | None,
     strict: bool,
     note: Callable[[str], None],
 ) -> Iterator[tuple[Chunk, Scores]]:
@@ -175,9 +190,11 @@ def _scored(
     if is_signals(recordings):
         named = of_arrays(cast(Signals, recordings), declared, cast("Table | None", of_each))
     elif of_each is not None:
-        raise EcgprismError("metadata: a table goes with arrays; for files give one value a column, or a manifest")
+        raise EcgprismError("metadata: a table goes with arrays; for files give one value a column, or metadata_table")
     else:
         named = of_files(cast("Sequence[str | Path]", recordings), declared)
+    if patients is not None:
+        named = _with_patients(named, patients, given, note)
     count, failed = 0, Chunk()
     for chunk in _chunks(card, named, given, strict, note):
         inputs = chunk.inputs
@@ -198,6 +215,22 @@ def _scored(
         raise first or EcgprismError("no recordings given")
 
 
+def _with_patients(
+    named: Iterator[NamedRecording], patients: PatientTable, given: Metadata, note: Callable[[str], None]
+) -> Iterator[NamedRecording]:
+    """Give every recording its row. Raises EcgprismError for a column that is given for all of them, too."""
+    recordings = list(named)
+    for column in given:
+        if any(column in row for row in patients.rows):
+            raise EcgprismError(f"metadata {column!r}: given for all recordings and in {patients.name}; give it once")
+    for line in patients.notes(recordings):
+        note(line)
+    for each in recordings:
+        row = patients.row_of(each)
+        told = Told(patients.name, None if row is None else patients.rows[row])
+        yield replace(each, told=told)
+
+
 def _for_all(metadata: Metadata | Table) -> bool:
     """Whether metadata holds one value a column."""
     return isinstance(metadata, Mapping) and all(
@@ -216,7 +249,7 @@ def _chunks(
     for each in named:
         try:
             with limited(Limits(RECORD_TIMEOUT_S, RECORD_MEMORY_MB)):
-                found: Input | ReadError = _input(card, each.read(), given)
+                found: Input | ReadError = _input(card, each.read(), given, each.told)
             remarks = "; ".join(found.remarks) if isinstance(found, Input) else ""
             if remarks:
                 note(f"{each.path}: {remarks}")
@@ -245,7 +278,7 @@ def _chunks(
         yield chunk
 
 
-def _input(card: Card, recording: Recording, given: Mapping[str, float | str]) -> Input:
+def _input(card: Card, recording: Recording, given: Metadata, told: Told | None) -> Input:
     """Return a recording as the model gets it. Raises ReadError when there is nothing for it to see."""
     missing = [lead for lead in card.leads if lead not in recording.leads]
     if len(missing) == len(card.leads):
@@ -258,19 +291,14 @@ def _input(card: Card, recording: Recording, given: Mapping[str, float | str]) -
     if len(missing) + len(flat) == len(card.leads):
         said = f"missing: {', '.join(missing) or 'none'}; flat: {', '.join(flat)}"
         raise ReadError(f"{recording.path}: every lead that the model knows is flat or missing ({said})")
-    metadata, unknown = dict(given), []
-    for column in card.metadata:
-        if column.name in recording.metadata and column.name not in given:
-            value, problem = known_value(column, recording.metadata[column.name])
-            if value is not None:
-                metadata[column.name] = value
-            if problem:
-                unknown.append(f"{problem}, taken as missing")
+    asked = [column for column in card.metadata if column.name not in given]
+    of_patient, doubtful = patient_values(asked, recording.metadata, told)
+    metadata = {**given, **of_patient}
     remarks = [
         f"leads missing: {', '.join(missing)}" if missing else "",
         f"flat: {', '.join(flat)}" if flat else "",
         f"damaged: {recording.details['damaged']}" if "damaged" in recording.details else "",
-        *unknown,
+        *doubtful,
         *doubts(recording),
     ]
     return Input(signal, recording.leads, metadata, tuple(remark for remark in remarks if remark))

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ecgprism.ecg.metadata import MAX_AGE_YEARS, age_years, is_missing_text, number, sex_of
 from ecgprism.errors import EcgprismError, nearest
 from ecgprism.interface.card import Card, Column
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a table says of the patient of one recording: its row, None where it has none."""
+
+    table: str
+    row: Mapping[str, float | str] | None
+
+
+def patient_values(
+    columns: Sequence[Column], of_file: Mapping[str, float | str], told: Told | None
+) -> tuple[dict[str, float | str], list[str]]:
+    """Return the values of columns, the table's before the file's, and remarks on what does not agree or is unknown."""
+    row = told.row if told is not None and told.row is not None else {}
+    found: dict[str, float | str] = {}
+    remarks = [f"no row in {told.table}"] if told is not None and told.row is None else []
+    for column in columns:
+        value, problem = known_value(column, row.get(column.name))
+        other, trouble = known_value(column, of_file.get(column.name))
+        if told is not None and value is not None and other is not None and value != other:
+            remarks.append(f"{column.name}={value} of {told.table}, the file says {other}")
+        remarks += [f"{said}, taken as missing" for said in (problem, trouble if value is None else "") if said]
+        chosen = other if value is None else value
+        if chosen is not None:
+            found[column.name] = chosen
+    return found, remarks
 
 
 def known_values(card: Card, given: Mapping[str, float | str]) -> dict[str, float | str]:

@@ -16,6 +16,7 @@ from ecgprism.ecg.recording import Recording
 from ecgprism.formats import reading
 from ecgprism.formats.contract import Declaration
 from ecgprism.interface.card import Table, columns_of
+from ecgprism.prediction.patient import Told
 
 Signals = NDArray[Any] | Sequence[NDArray[Any]]
 Metadata = Mapping[str, float | str]
@@ -23,11 +24,12 @@ Metadata = Mapping[str, float | str]
 
 @dataclass(frozen=True, eq=False)
 class NamedRecording:
-    """One recording: its id, where it is, and how it is read."""
+    """One recording: its id, where it is, how it is read, and what a table tells of its patient, where one does."""
 
     record_id: str
     path: str
     read: Callable[[], Recording]
+    told: Told | None = None
 
 
 def of_files(paths: Sequence[str | Path], declared: Declaration) -> Iterator[NamedRecording]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from ecgprism.model.prism import parameters
+from ecgprism.presentation.tables import show_class_counts, table
 from ecgprism.training.preparation import Preparation
 from ecgprism.training.watch import Watch
 
@@ -42,25 +42,28 @@ class ConsoleWatch(Watch):
     def start(self, prepared: Preparation, seconds_per_epoch: float, first_epoch: int) -> None:
         """Print the summary: data, classes per split, views, size, expected time."""
         config, corpus = prepared.config, prepared.corpus
-        counts = Table("split", "items", "patients", "left out", *map(escape, prepared.task.classes), box=None)
+        counts = table("split", "items", "patients", "left out", numbers=["items", "patients", "left out"])
+        by_class: dict[str, dict[str, int]] = {name: {} for name in prepared.task.classes}
         for split, examples in prepared.examples.items():
-            positives = (str(n) for n in examples.target.sum(axis=0))
-            row = (len(examples), len(set(examples.cluster)), examples.left_out)
-            counts.add_row(split, *map(str, row), *positives)
+            counts.add_row(split, *map(str, (len(examples), len(set(examples.cluster)), examples.left_out)))
+            for name, n in zip(prepared.task.classes, examples.target.sum(axis=0).tolist(), strict=True):
+                by_class[name][split] = n
         self.console.print(
             f"[bold]{escape(str(corpus.path))}[/]: task {escape(prepared.task_name)} ({prepared.task.kind}), "
             f"{len(corpus.records)} recordings at {corpus.rate_hz:g} Hz, leads {', '.join(prepared.model.spec.leads)}"
         )
         self.console.print(counts)
-        views = Table("view", "shape", "encoder", "parameters", box=None)
+        show_class_counts(self.console, by_class, list(prepared.examples), "that are learnt all the same")
+        views = table("view", "shape", "encoder", "parameters", numbers=["parameters"])
         for name, (shape, size) in prepared.model.shapes().items():
             branch = config.views[name]
             views.add_row(escape(name), f"{branch.view.name} {shape}", branch.read_by, f"{size:,}")
         self.console.print(views)
         self.epochs, self.epochs_left = config.train.epochs, config.train.epochs - first_epoch
         expected = seconds_per_epoch * self.epochs_left
+        epochs = f"{self.epochs_left} epoch{'s' if self.epochs_left > 1 else ''}"
         self.console.print(
-            f"{parameters(prepared.model):,} parameters; {self.epochs_left} epochs, about {duration(expected)}"
+            f"{parameters(prepared.model):,} parameters; {epochs}, about {duration(expected)}"
             + (f" (resumed after epoch {first_epoch})" if first_epoch else "")
         )
         self.began = self.epoch_began = time.monotonic()

@@ -59,7 +59,7 @@ class ArraySource:
             if given is not None and len(given) != n:
                 raise ConfigError(f"{what}: {len(given)} rows for {n} recordings")
         self.held, self.patients = held, patients
-        single = all(len(row) == 1 for row in held)
+        single = len(known) > 1 and all(len(row) == 1 for row in held)
         self.notes = (
             [] if kind or not single else ["every row has one label: the classes exclude each other (multiclass)"]
         )
@@ -107,10 +107,10 @@ class ArrayFileSource(ArraySource):
         table = held_cells.columns
         if LABELS not in table:
             raise EcgprismError(f"{labels}: column 'labels' is missing{nearest(LABELS, table)}")
-        cells = {name: list(zip(held_cells.lines, column, strict=True)) for name, column in table.items()}
-        held = read_labels(labels, cells[LABELS], classes, kind, empty_is_negative=True)
+        cells = list(zip(held_cells.lines, table[LABELS], strict=True))
+        held = read_labels(labels, cells, classes, kind, empty_is_negative=False)
         columns = {
-            column_name(name, table): read_column(labels, name, column_name(name, table), cells[name], legend(sex))
+            column_name(name, table): read_column(labels, held_cells, name, column_name(name, table), legend(sex))
             for name in table
             if name not in KNOWN
         }

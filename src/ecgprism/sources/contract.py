@@ -88,12 +88,17 @@ class ItemSource(Source, Protocol):
         ...
 
 
-def spellings(text: str | None) -> dict[str, str]:
-    """Return lead spellings from an option such as `ECG=I|Lead2=II`. Raises EcgprismError for what is no such pair."""
+def spellings(text: str | None, option: str = "leads", form: str = "SPELLING=LEAD, as in ECG=I") -> dict[str, str]:
+    """Return spellings from an option such as `ECG=I|Lead2=II`. Raises EcgprismError for what is no such pair."""
     found = {}
     for pair in text.split("|") if text else ():
-        spelling, equals, lead = pair.partition("=")
+        spelling, equals, meant = pair.partition("=")
         if not equals:
-            raise EcgprismError(f"leads: {pair!r}: expected SPELLING=LEAD, as in ECG=I")
-        found[spelling.strip()] = lead.strip()
+            raise EcgprismError(f"{option}: {pair!r}: expected {form}")
+        found[spelling.strip()] = meant.strip()
     return found
+
+
+def parts(text: str) -> list[str]:
+    """Return names that bars join, or commas where there is no bar."""
+    return [name.strip() for name in text.split("|" if "|" in text else ",")]

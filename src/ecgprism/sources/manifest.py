@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,16 +17,19 @@ from ecgprism.errors import EcgprismError, nearest
 from ecgprism.formats import reading
 from ecgprism.interface.card import Task
 from ecgprism.registry import register
-from ecgprism.sources.columns import Column, column_name, legend, read_column
-from ecgprism.sources.contract import Entry, Split, spellings
+from ecgprism.sources.columns import Column, column_name, has_decimal_commas, legend, read_column
+from ecgprism.sources.contract import Entry, Split, parts, spellings
 from ecgprism.sources.labels import KindOrAuto, LabelColumn, read_labels
-from ecgprism.sources.labels import split as names_in
-from ecgprism.sources.tables import read_cells
+from ecgprism.sources.tables import Cells, find_column, read_cells
 
 REQUIRED = ("path", "labels")
 DECLARED = ("rate_hz", "unit", "leads")
 KNOWN = ("path", "record_id", "patient_id", "split", "labels", *DECLARED)
-_TRUE, _FALSE = {"1", "1.0", "true", "yes", "x"}, {"0", "0.0", "false", "no", ""}
+#: what a manifest's columns are, and metadata that have a meaning of their own
+MAPPED = (*KNOWN, "age", "sex", "height", "weight")
+#: beside 1 and 0; spreadsheets write their own language's words for them
+_TRUE = {"true", "yes", "y", "x", "wahr", "vrai", "verdadero", "ja", "oui", "si", "sí"}
+_FALSE = {"false", "no", "n", "", "falsch", "faux", "falso", "nein", "non"}
 _SPLITS: dict[str, Split] = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
 }  # fmt: skip
@@ -35,17 +39,19 @@ _SPLITS: dict[str, Split] = {
 class Manifest:
     """A CSV with path, record_id, patient_id, split, labels (joined by `|`); any other column is metadata.
 
-    Paths are relative to the CSV. `record_id` defaults to the path, an empty `patient_id` means unknown, an empty
-    `split` column means that a split is made. `kind` says whether a recording has exactly one label or any number; by
-    itself it is the first where every row has one. `unlabelled` says whether an empty label leaves the recording out or
-    means that no class holds. `classes` (joined by `|`) fixes names and order, and makes any other label an error.
+    Paths are relative to the CSV, absolute, or begin with `~`; backslashes are read as slashes. `record_id` defaults to
+    the path, an empty `patient_id` means unknown, an empty `split` column means that a split is made. `kind` says
+    whether a recording has exactly one label or any number; by itself it is the first where every row has one.
+    `unlabelled` says whether an empty label leaves the recording out or means that no class holds. `classes` (joined by
+    `|`) fixes names and order, and makes any other label an error.
 
-    The table may be of commas, semicolons or tabs, UTF-8, UTF-16 or Latin-1, or .xlsx; its columns stand in any case,
-    or under the names that `columns` gives (`path=filename|labels=diagnosis`); `label_columns` (`AF|MI`) are columns of
-    1 and 0 instead of `labels`. `accept_damaged` reads files whose sums do not fit.
+    The table may be of commas, semicolons or tabs, UTF-8, UTF-16 or Latin-1, or .xlsx; its columns stand in any case
+    (`Patient ID`), or under the names that `columns` gives (`path=filename|labels=diagnosis|age=Alter`);
+    `label_columns` (`AF,MI`, or joined by `|`) are columns of 1 and 0 instead of `labels`. `accept_damaged` reads files
+    whose sums do not fit.
 
     Columns `rate_hz`, `unit` and `leads`, or options of these names for all rows, declare what files do not say
-    themselves; `leads` are names in the order of the channels (`I|II|V1`) or spellings (`ECG=I|Lead2=II`).
+    themselves; `leads` are names in the order of the channels (`I|II|V1` or `I,II,V1`) or spellings (`ECG=I|Lead2=II`).
 
     Metadata are missing where a cell is empty, nan, NA, n/a, none, null, unknown, ? or -. A column is numeric when 9 of
     10 of its cells are numbers; the others are named and missing. Age may be written as 63, 63,5 or 63Y, sex as M,
@@ -69,35 +75,44 @@ class Manifest:
     ) -> None:
         """`root` is the table, or a folder that holds `manifest.csv`."""
         self.path = root / "manifest.csv" if root.is_dir() else root
-        named = names_in(label_columns.replace(",", "|")) if label_columns else []
-        self.lines, self.table = _read(self.path, spellings(columns), named)
+        named = [name for name in parts(label_columns or "") if name]
+        self.cells, shadowed = _read(
+            self.path, spellings(columns, "columns", "NAME=COLUMN, as in path=filename"), named
+        )
+        self.table = pd.DataFrame({name: list(column) for name, column in self.cells.columns.items()}, dtype=str)
+        negative = unlabelled == "negative"
         if named:  # 0 everywhere says that no class holds
             classes, unlabelled = classes or "|".join(named), "negative"
         self.task, self.unlabelled, self.accept_damaged = task, unlabelled, accept_damaged
         given = {"rate_hz": rate_hz, "unit": unit, "leads": leads}
+        self.comma_in_rates = has_decimal_commas(self.cells, "rate_hz")
         self.declared = [self._declared(row, line, given) for line, row in self._rows()]
         self.lead_aliases = spellings(leads) if leads and "=" in leads else {}
-        cells = list(zip(self.lines, self.table["labels"], strict=True))
-        self.labels: LabelColumn = read_labels(self.path, cells, classes, kind, unlabelled == "negative")
+        cells = list(zip(self.cells.lines, self.cells.columns["labels"], strict=True))
+        self.labels: LabelColumn = read_labels(self.path, cells, classes, kind, negative)
         self.tasks = {task: Task(self.labels.kind, self.labels.classes)}
         self._check()
         self.metadata = self._metadata(legend(sex))
-        self.notes = (*self.labels.notes, *(note for column in self.metadata.values() for note in column.notes))
+        self.notes = (
+            *shadowed,
+            *self.labels.notes,
+            *(note for column in self.metadata.values() for note in column.notes),
+        )
 
     def _rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        yield from zip(self.lines, self.table.to_dict("records"), strict=True)
+        yield from zip(self.cells.lines, self.table.to_dict("records"), strict=True)
 
     def _declared(self, row: dict[str, str], line: int, given: dict[str, float | str | None]) -> dict[str, float | str]:
         """Return what the row, or else an option, declares of its file."""
         found: dict[str, float | str] = {key: value for key, value in given.items() if value is not None}
         found |= {key: row[key] for key in DECLARED if not is_missing_text(row.get(key))}
-        rate_hz = number(found.get("rate_hz", 1.0))
+        rate_hz = number(found.get("rate_hz", 1.0), self.comma_in_rates)
         if rate_hz is None or rate_hz <= 0:
             raise EcgprismError(f"{self.path}, line {line}: rate_hz {found['rate_hz']!r} is no sampling rate")
         if "rate_hz" in found:
             found["rate_hz"] = rate_hz
-        names = str(found.get("leads", "")).split("|")
-        if "leads" in found and not all(canonical_lead(name) or name.strip() == "-" for name in names):
+        names = parts(str(found.get("leads", "")))
+        if "leads" in found and not all(canonical_lead(name) or name == "-" for name in names):
             spellings(str(found["leads"]))
         return found
 
@@ -120,7 +135,7 @@ class Manifest:
                         f"{other}: one patient belongs to one split"
                     )
         if "split" in self.table.columns and (self.table["split"] == "").any() and (self.table["split"] != "").any():
-            line = self.lines[int((self.table["split"] == "").to_numpy().argmax())]
+            line = self.cells.lines[int((self.table["split"] == "").to_numpy().argmax())]
             raise EcgprismError(f"{self.path}, line {line}: split is empty; give it for every row or for none")
 
     def _metadata(self, sex: dict[str, str]) -> dict[str, Column]:
@@ -132,8 +147,7 @@ class Manifest:
             name = column_name(column, self.table.columns)
             if name in found:
                 raise EcgprismError(f"{self.path}: columns {column!r} and another are both metadata {name!r}")
-            cells = list(zip(self.lines, self.table[column], strict=True))
-            found[name] = read_column(self.path, column, name, cells, sex)
+            found[name] = read_column(self.path, self.cells, column, name, sex)
         return found
 
     def entries(self) -> Iterator[Entry]:
@@ -144,7 +158,7 @@ class Manifest:
             values = {name: column.values[position] for name, column in self.metadata.items()}
             yield Entry(
                 record_id=row.get("record_id") or row["path"],
-                path=str(self.path.parent / row["path"]),
+                path=located(self.path.parent, row["path"]),
                 labels={self.task: labels} if labels or self.unlabelled == "negative" else {},
                 patient_id=row.get("patient_id") or None,
                 split=_SPLITS[split.lower()] if split else None,
@@ -161,35 +175,53 @@ class Manifest:
             {**self.lead_aliases, **by_name},
             rate_hz=None if rate_hz is None else float(rate_hz),
             unit=None if unit is None else str(unit),
-            leads=[name.strip() for name in str(leads).split("|")] if leads and not by_name else None,
+            leads=parts(str(leads)) if leads and not by_name else None,
             accept_damaged=self.accept_damaged,
         )
 
 
-def _read(path: Path, columns: Mapping[str, str], label_columns: Sequence[str]) -> tuple[list[int], pd.DataFrame]:
-    """Return the line of the file on which each row ends, and the rows. Raises EcgprismError for what is no table."""
+def located(folder: Path, text: str) -> str:
+    """Return where the file is that a table in a folder names: with `~` for the home, and with Windows' backslashes."""
+    path = Path(text)
+    if "\\" in text and not (folder / path).exists():
+        path = Path(text.replace("\\", "/"))
+    if path.parts and path.parts[0] == "~":
+        path = path.expanduser()
+    return str(folder / path)
+
+
+def _read(path: Path, columns: Mapping[str, str], label_columns: Sequence[str]) -> tuple[Cells, list[str]]:
+    """Return the table, with one label column, and what of it is not read. Raises EcgprismError for no table."""
     if not path.is_file():
         raise EcgprismError(f"{path}: no such manifest (a CSV with the columns {', '.join(KNOWN[:5])})")
     for name in columns:
-        if name not in KNOWN:
-            raise EcgprismError(f"columns: {name!r} is none of a manifest's{nearest(name, KNOWN)}")
-    cells = read_cells(path, KNOWN, columns)
-    table = pd.DataFrame({name: list(column) for name, column in cells.columns.items()}, dtype=str)
+        if name not in MAPPED:
+            raise EcgprismError(f"columns: {name!r} is none of a manifest's{nearest(name, MAPPED)}")
+    cells = read_cells(path, tuple(dict.fromkeys([*KNOWN, *columns])), columns)
+    notes = []
     if label_columns:
-        table = _joined_labels(path, cells.lines, table, label_columns)
+        if "labels" in cells.columns:
+            notes = ["column labels is not read: the label columns stand for it"]
+        cells = _joined_labels(path, cells, label_columns)
     for column in REQUIRED:
-        if column not in table.columns:
-            raise EcgprismError(f"{path}: column {column!r} is missing{nearest(column, map(str, table.columns))}")
-    return list(cells.lines), table
+        if column not in cells.columns:
+            raise EcgprismError(f"{path}: column {column!r} is missing{nearest(column, cells.columns)}")
+    return cells, notes
 
 
-def _joined_labels(path: Path, lines: Sequence[int], table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def _joined_labels(path: Path, cells: Cells, names: Sequence[str]) -> Cells:
     """Return the table with one label column made of columns of 0 and 1."""
+    held: list[list[str]] = [[] for _ in cells.lines]
+    found = []
     for name in names:
-        if name not in table.columns:
-            raise EcgprismError(f"{path}: label column {name!r} is missing{nearest(name, map(str, table.columns))}")
-        for line, cell in zip(lines, table[name], strict=True):
-            if cell.lower() not in _TRUE | _FALSE:
-                raise EcgprismError(f"{path}, line {line}: {name} = {cell!r}: expected 1 or 0")
-    held = [[name for name in names if row[name].lower() in _TRUE] for row in table.to_dict("records")]
-    return table.drop(columns=list(names)).assign(labels=["|".join(row) for row in held])
+        column = find_column(name, list(cells.columns))
+        if column is None:
+            raise EcgprismError(f"{path}: label column {name!r} is missing{nearest(name, cells.columns)}")
+        found.append(column)
+        for labels, line, cell in zip(held, cells.lines, cells.columns[column], strict=True):
+            if cell.casefold() not in _TRUE | _FALSE and number(cell) not in (0, 1):
+                raise EcgprismError(f"{path}, line {line}: {column} = {cell!r}: expected 1 or 0")
+            if cell.casefold() in _TRUE or number(cell) == 1:
+                labels.append(name)
+    left = {name: column for name, column in cells.columns.items() if name not in found}
+    return replace(cells, columns={**left, "labels": ["|".join(labels) for labels in held]})

@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,69 +14,111 @@ from pathlib import Path
 from ecgprism.errors import EcgprismError, nearest, one_line
 
 DELIMITERS = (",", ";", "\t")
+_ZIP, _OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how .xlsx and .xls begin
+_HINT_OF_EXCEL = re.compile(r'"?sep=(.)"?[,;\t]*', re.IGNORECASE)  # a first line that only names the delimiter
+
+Row = tuple[int, list[str]]
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A table of texts by column; `lines` tells on which line of the file each row ends."""
+    """A table of texts by column; `lines` tells on which line of the file each row ends.
+
+    `comma_parts` says that commas part its cells, so that none is a decimal comma unless it shows that it is.
+    """
 
     lines: tuple[int, ...]
     columns: Mapping[str, Sequence[str]]
+    comma_parts: bool = True
 
 
 def read_cells(path: Path, known: Sequence[str] = (), renamed: Mapping[str, str] | None = None) -> Cells:
-    """Read a table with a header. `known` columns are found in any case, `renamed` says under which names they stand.
+    """Read a table with a header; of a workbook, its first sheet.
 
-    Raises EcgprismError naming the line: no table, a column that stands twice or is not there, a row with more cells
-    than columns.
+    `known` columns are found in any case and with blanks or hyphens for underscores (`Patient ID`); `renamed` says
+    under which names they stand. Raises EcgprismError naming the line: no table, a column that stands twice or is not
+    there, a row with more cells than columns.
     """
-    rows = _sheet(path) if path.suffix.lower() in (".xlsx", ".xlsm") else _rows(path)
+    if not path.is_file():
+        raise EcgprismError(f"{path}: no such table")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EcgprismError(f"{path}: not a CSV table ({one_line(error)})") from None
+    if content.startswith(_OLD_EXCEL):
+        raise EcgprismError(f"{path}: an Excel file of before 2007; save it as .xlsx or CSV")
+    if path.suffix.lower() in (".xlsx", ".xlsm") or content.startswith(_ZIP):
+        rows, comma_parts = _sheet(path, content), False
+    else:
+        wanted = {_plain((renamed or {}).get(name, name)) for name in known}
+        rows, comma_parts = _rows(path, content, wanted)
     if not rows:
         raise EcgprismError(f"{path}: not a CSV table (it is empty)")
-    header = _header(path, [name.strip() for name in rows[0][1]], known, renamed or {})
-    for line, row in rows[1:]:
-        if len(row) > len(header):
+    header = _header(path, [" ".join(name.split()) for name in rows[0][1]], known, renamed or {})
+    body = [(line, [cell.strip() for cell in row]) for line, row in rows[1:]]
+    for line, row in body:
+        if any(row[len(header) :]):
             raise EcgprismError(f"{path}: not a CSV table (line {line} has more fields than its header)")
-    body = rows[1:]
-    columns = {
-        name: tuple(row[k].strip() if k < len(row) else "" for _, row in body) for k, name in enumerate(header) if name
-    }
-    return Cells(tuple(line for line, _ in body), columns)
+    columns = {name: tuple(row[k] if k < len(row) else "" for _, row in body) for k, name in enumerate(header) if name}
+    return Cells(tuple(line for line, _ in body), columns, comma_parts)
+
+
+def find_column(name: str, columns: Sequence[str]) -> str | None:
+    """Return the column of a name: the very one, or the only one that case, blanks or hyphens alone tell from it."""
+    if name in columns:
+        return name
+    same = [column for column in columns if _plain(column) == _plain(name)]
+    return same[0] if len(same) == 1 else None
+
+
+def _plain(name: str) -> str:
+    return "_".join(re.split(r"[\s_-]+", name.strip())).casefold()
 
 
 def _header(path: Path, names: list[str], known: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
     found = list(names)
     for name in known:
-        wanted = renamed.get(name, name)
-        if name in renamed and wanted not in names:
+        wanted = " ".join(renamed.get(name, name).split())
+        held = find_column(wanted, [each for each in names if each])
+        if name in renamed and held is None:
             raise EcgprismError(f"{path}: column {wanted!r} is missing{nearest(wanted, names)}")
-        same = [k for k, held in enumerate(names) if held == wanted] or [
-            k for k, held in enumerate(names) if held.casefold() == wanted.casefold()
-        ]
-        if len(same) == 1:
-            found[same[0]] = name
+        same = [k for k, each in enumerate(names) if each == held or (held is None and _plain(each) == _plain(wanted))]
+        for k in same:
+            found[k] = name
     for name in found:
-        if name and found.count(name) > 1:
-            raise EcgprismError(f"{path}: column {name!r} stands twice")
+        at = [k for k, each in enumerate(found) if each == name]
+        if name and len(at) > 1:
+            written = " and ".join(f"{names[k]!r} (column {k + 1})" for k in at)
+            raise EcgprismError(f"{path}: column {name!r} stands twice: {written}")
     return found
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
+def _rows(path: Path, content: bytes, wanted: set[str]) -> tuple[list[Row], bool]:
+    """Return the rows that are not empty, each with its last line, and whether commas part their cells."""
     try:
-        text = _decoded(path.read_bytes())
-        delimiter = _delimiter(text)
+        text = _decoded(content)
+        hint = _HINT_OF_EXCEL.fullmatch(text.splitlines()[0]) if text.strip() else None
+        delimiter = hint[1] if hint else _delimiter(text, wanted)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-        return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        return rows[1:] if hint else rows, delimiter == ","
+    except (csv.Error, TypeError, UnicodeDecodeError) as error:  # TypeError: what no delimiter can be
         raise EcgprismError(f"{path}: not a CSV table ({one_line(error)})") from None
 
 
 def _decoded(content: bytes) -> str:
-    """Return the text: by its mark, else UTF-8, else Latin-1 where no control characters speak against it."""
+    """Return the text: by its mark or its zeros, else UTF-8, else Latin-1 where no control characters speak against it.
+
+    Latin-1 is what Windows makes of it (code page 1252).
+    """
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
     ):  # fmt: skip
         if content.startswith(mark):
+            return content.decode(encoding)
+    for first, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):  # a header of Latin letters has zeros at every other
+        begin = content[:8]
+        if len(begin) == 8 and not any(begin[first::2]) and all(begin[1 - first :: 2]):
             return content.decode(encoding)
     try:
         text = content.decode("utf-8")
@@ -85,30 +129,36 @@ def _decoded(content: bytes) -> str:
     return text
 
 
-def _delimiter(text: str) -> str:
-    """Return what parts the cells of the header; of equals the comma. Quoted cells do not count."""
+def _delimiter(text: str, wanted: set[str]) -> str:
+    """Return what parts the header into most of the wanted names, then into most cells; of equals the comma."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    counts = {each: len(next(csv.reader([first], delimiter=each), [])) for each in DELIMITERS}
-    return max(DELIMITERS, key=lambda each: (counts[each], -DELIMITERS.index(each)))
+
+    def cells(delimiter: str) -> tuple[int, int]:
+        names = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
+        return len(wanted & {_plain(name) for name in names}), len(names)
+
+    return max(DELIMITERS, key=lambda each: (*cells(each), -DELIMITERS.index(each)))
 
 
-def _sheet(path: Path) -> list[tuple[int, list[str]]]:
+def _sheet(path: Path, content: bytes) -> list[Row]:
     try:
         import openpyxl  # noqa: PLC0415  (an extra)
     except ImportError:
         hint = "pip install 'ecgprism[excel]', or save it as CSV"
         raise EcgprismError(f"{path}: reading Excel needs an extra: {hint}") from None
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheet = book.worksheets[0]
-        rows = [(n, [_text(cell) for cell in row]) for n, row in enumerate(sheet.iter_rows(values_only=True), start=1)]
-        book.close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of styles and rules that no cell holds
+            book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+            held = list(book.worksheets[0].iter_rows(values_only=True))
+            book.close()
     except Exception as error:  # openpyxl raises whatever the damaged archive leads to
         raise EcgprismError(f"{path}: not an Excel table ({type(error).__name__}: {one_line(error)})") from None
-    return [(n, row) for n, row in rows if any(cell for cell in row)]
+    rows = [(n, [_text(cell) for cell in row]) for n, row in enumerate(held, start=1)]
+    return [(n, row) for n, row in rows if any(cell.strip() for cell in row)]
 
 
 def _text(cell: object) -> str:
     if cell is None:
         return ""
-    return f"{cell:g}" if isinstance(cell, float) and cell == int(cell) else str(cell)
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)

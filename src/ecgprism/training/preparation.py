@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,13 +13,15 @@ from numpy.typing import NDArray
 from ecgprism.config import Config
 from ecgprism.corpus.store import Corpus, Examples
 from ecgprism.ecg.recorded_noise import RecordedNoise
-from ecgprism.errors import EcgprismError
+from ecgprism.errors import EcgprismError, listed
 from ecgprism.interface.card import InputSpec, MetadataSchema, Task
 from ecgprism.model.prism import PrismModel, common_leads
 from ecgprism.registry import load_plugin
 from ecgprism.training.devices import check_device
 from ecgprism.training.loggers import check_loggers
 from ecgprism.training.warm_start import PartOutcome, check_parts, take_weights
+
+NAMED = 30  # classes in a message
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,7 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Preparation:
     for split in ("train", "val"):
         if not len(examples[split]):
             raise EcgprismError(f"{corpus.path}: no record of split {split} has a label of task {task_name}")
-    for name, positives in zip(task.classes, examples["train"].target.sum(axis=0), strict=True):
-        if not positives:
-            others = [other for other in task.classes if other != name]
-            raise EcgprismError(
-                f"{corpus.path}: class {name!r} of task {task_name} has no positive example in train; "
-                f"leave it out with classes=[{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}]"
-            )
+    _refuse_unseen(corpus.path, task_name, task, examples["train"])
     longest_s = float(examples["train"].length.max()) / corpus.rate_hz
     if config.window_s > 2 * longest_s:
         raise EcgprismError(f"window_s = {config.window_s:g}: the longest training record has {longest_s:g} s")
@@ -102,9 +99,25 @@ def _chosen_classes(config: Config, corpus: Corpus, task_name: str, task: Task) 
             f"min_positives = {config.min_positives}: leaves {len(kept)} of {len(task.classes)} classes of task "
             f"{task_name}; the most frequent has {max(counts)} positives"
         )
-    told = ", ".join(f"{name} {n}" for name, n in rare.items())
+    most_first = sorted(rare, key=lambda name: -rare[name])
+    told = listed([f"{name} {rare[name]}" for name in most_first], NAMED)
     notes = [f"classes with fewer than {config.min_positives} positives are left out: {told}"] if rare else []
     return replace(task, classes=kept), notes
+
+
+def _refuse_unseen(where: Path, task_name: str, task: Task, train: Examples) -> None:
+    """Raise EcgprismError for classes that training has no positive of, all of them at once."""
+    positives = dict(zip(task.classes, train.target.sum(axis=0).tolist(), strict=True))
+    unseen = [name for name in task.classes if not positives[name]]
+    if not unseen:
+        return
+    others = [name for name in task.classes if positives[name]]
+    chosen = f"classes=[{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}]"
+    which = f"class {unseen[0]!r}" if len(unseen) == 1 else f"{len(unseen)} classes ({listed(unseen, NAMED)})"
+    raise EcgprismError(
+        f"{where}: {which} of task {task_name} {'has' if len(unseen) == 1 else 'have'} no positive example in train; "
+        f"leave {'it' if len(unseen) == 1 else 'them'} out with {chosen}, or the rare ones with min_positives=10"
+    )
 
 
 def one_batch(prepared: Preparation) -> Preparation:

@@ -8,9 +8,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgprism.metrics.calibration import LEAST_POSITIVES, NO_CHOICE, enough_positives
+from ecgprism.errors import listed
+from ecgprism.interface.answers import NO_CHOICE
+from ecgprism.metrics.calibration import LEAST_POSITIVES, enough_positives
 from ecgprism.training.preparation import Preparation
 
+NAMED = 30  # classes in a note
 OVERFIT_EPOCHS = 3  # this many epochs of rising validation loss under falling training loss are overfitting
 
 
@@ -33,7 +36,7 @@ class Watch:
 def absent_classes(classes: Sequence[str], target: NDArray[np.bool_]) -> str | None:
     """Return a note on the classes that validation (N, K) lacks."""
     absent = [name for name, n in zip(classes, target.sum(axis=0), strict=True) if n == 0]
-    return f"validation has no {', '.join(absent)}: its macro metrics leave them out" if absent else None
+    return f"validation has no {listed(absent, NAMED)}: its macro metrics leave them out" if absent else None
 
 
 def few_positives(classes: Sequence[str], target: NDArray[np.bool_]) -> str | None:
@@ -45,7 +48,7 @@ def few_positives(classes: Sequence[str], target: NDArray[np.bool_]) -> str | No
     ]
     if not few:
         return None
-    return f"thresholds are {NO_CHOICE} for {', '.join(few)}: fewer than {LEAST_POSITIVES} positives in validation"
+    return f"thresholds are {NO_CHOICE} for {listed(few, NAMED)}: fewer than {LEAST_POSITIVES} positives in validation"
 
 
 def overfitting(history: Sequence[Mapping[str, float]], best_epoch: int) -> str | None:
