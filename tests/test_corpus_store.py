@@ -221,7 +221,7 @@ METADATA = st.dictionaries(TEXT.filter(lambda name: name not in ("age", "sex", "
 @st.composite
 def stored(draw: st.DrawFn) -> tuple[Entry, Recording, list[Item]]:
     leads = draw(st.lists(st.sampled_from(LEADS), min_size=1, max_size=3, unique=True))
-    samples = draw(st.integers(2, 60))
+    samples = draw(st.integers(3, 60))  # an item that begins at 0.8 of two samples would begin at their end
     signal = np.random.default_rng(draw(st.integers(0, 2**31))).normal(0, 1, (len(leads), samples)).astype(np.float32)
     if samples > 10 and draw(st.booleans()):
         signal[0, 3:6] = np.nan
