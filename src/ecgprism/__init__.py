@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ecgprism.formats.anonymisation.copies import anonymize
     from ecgprism.formats.conversion import convert
     from ecgprism.formats.reading import open_recording, read
+    from ecgprism.interface.storage import pull
     from ecgprism.model.prism import PrismModel
     from ecgprism.prediction.files import embed, predict
     from ecgprism.prediction.views import views_of
@@ -51,6 +52,7 @@ _HOME = {
     "load_plugin": "registry",
     "open_recording": "formats.reading",
     "predict": "prediction.files",
+    "pull": "interface.storage",
     "read": "formats.reading",
     "read_config": "config",
     "register": "registry",
@@ -82,6 +84,7 @@ __all__ = [
     "load_plugin",
     "open_recording",
     "predict",
+    "pull",
     "read",
     "read_config",
     "register",

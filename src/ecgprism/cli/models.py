@@ -155,7 +155,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="a run folder")],
+    run: Annotated[Path, typer.Argument(help="a run folder, or the name of weights that come with ecgprism")],
     paths: Annotated[list[Path], typer.Argument(help="recordings, or folders of them")],
     out: Annotated[Path | None, typer.Option(help="CSV to write (default: print)")] = None,
     lead: LeadOption = None,
@@ -175,7 +175,8 @@ def predict(
 
     Examples: `ecgprism predict runs/a data/A00001.hea` ·
     `ecgprism predict runs/a data/ --out predictions.csv --metadata age=63 --metadata sex=female` ·
-    `ecgprism predict runs/a data/ --out predictions.csv --metadata-table patients.csv`
+    `ecgprism predict runs/a data/ --out predictions.csv --metadata-table patients.csv` ·
+    `ecgprism predict rhythm-1lead ecg.xml` (weights that come with ecgprism)
     """
     from ecgprism.files import atomic
     from ecgprism.prediction.files import predict as run_prediction
@@ -198,8 +199,32 @@ def predict(
 
 
 @app.command()
+def pull(
+    name: Annotated[str | None, typer.Argument(help="such as rhythm-1lead (default: list them)")] = None,
+    to: Annotated[Path | None, typer.Option(help="the folder to write (default: one of that name)")] = None,
+) -> None:
+    """Trained weights that come with the package: show what is known of them, and copy them into a folder.
+
+    `predict`, `embed` and `train --init` take their names as they are: `ecgprism predict rhythm-1lead ecg.xml`.
+
+    Examples: `ecgprism pull` · `ecgprism pull rhythm-1lead --to models/rhythm`
+    """
+    from ecgprism.interface.storage import about, weights
+    from ecgprism.interface.storage import pull as copy_weights
+
+    if name is None:
+        for each in weights():
+            title = about(each).splitlines()[0].lstrip("# ")
+            out_console.print(f"[bold]{each}[/]: {escape(title)}", soft_wrap=True)
+        return
+    folder = copy_weights(name, to)
+    print(about(name))
+    out_console.print(f"[bold]{escape(str(folder))}[/]: written. Next: ecgprism predict {escape(str(folder))} ECG")
+
+
+@app.command()
 def embed(
-    run: Annotated[Path, typer.Argument(help="a run folder")],
+    run: Annotated[Path, typer.Argument(help="a run folder, or the name of weights that come with ecgprism")],
     paths: Annotated[list[Path], typer.Argument(help="recordings, or folders of them")],
     out: Annotated[Path | None, typer.Option(help="Parquet file to write")] = None,
     lead: LeadOption = None,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from ecgprism.errors import EcgprismError, one_line
+from ecgprism.errors import EcgprismError, nearest, one_line
 from ecgprism.files import atomic
 from ecgprism.interface.card import FORMAT_VERSION, Card
 
@@ -21,6 +21,7 @@ from ecgprism.interface.card import FORMAT_VERSION, Card
 MODEL, SIDECAR = "model.safetensors", "model.json"
 PLUGINS = "plugins"  # copies of the files that define components of its own, in the run's folder
 ENTRY = "ecgprism"  # of the header
+WEIGHTS, ABOUT = Path(__file__).parents[1] / "weights", "about.md"  # trained models that come with the package
 
 State = Mapping[str, NDArray[Any]]
 Network = Mapping[str, Any]  # what the registry's components are built from, as the configuration has it
@@ -64,12 +65,50 @@ def read_card(model: str | Path) -> Card:
 
 
 def model_file(model: str | Path) -> Path:
-    """Return the file of a model, given itself or its run's folder. Raises EcgprismError when it is not there."""
+    """Return the file of a model, given itself, its run's folder or the name of weights that come with the package.
+
+    Raises EcgprismError when there is none.
+    """
     path = Path(model)
     file = path if path.is_file() else path / MODEL
-    if not file.is_file():
-        raise EcgprismError(f"{path}: no model here ({MODEL} is missing): not a finished training run")
-    return file
+    if file.is_file():
+        return file
+    named = weights().get(str(model))
+    if named is not None and not path.exists():
+        return named
+    hint = ""
+    if path.parent == Path() and not path.exists():
+        hint = f", nor the name of weights that come with ecgprism{nearest(str(model), weights())}"
+    raise EcgprismError(f"{path}: no model here ({MODEL} is missing): not a finished training run{hint}")
+
+
+def weights() -> dict[str, Path]:
+    """Return the model files that come with the package, by name."""
+    return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+
+
+def pull(name: str, to: str | Path | None = None) -> Path:
+    """Copy weights that come with the package, and what is known of them, into a folder that a run's could be.
+
+    The folder (by default `name`) is then a model for `predict`, `train --init` and all others. Raises EcgprismError
+    for an unknown name, and for a folder that exists.
+    """
+    if name not in weights():
+        raise EcgprismError(f"{name}: no weights of that name come with ecgprism{nearest(name, weights())}")
+    folder = Path(name if to is None else to)
+    if folder.exists():
+        raise EcgprismError(f"{folder}: exists already; choose another --to")
+    folder.mkdir(parents=True)
+    with atomic(folder / MODEL) as path:
+        path.write_bytes(weights()[name].read_bytes())
+    with atomic(folder / ABOUT) as path:
+        path.write_text(about(name), encoding="utf-8")
+    return folder
+
+
+def about(name: str) -> str:
+    """Return what is known of weights that come with the package: data, results, limits (Markdown)."""
+    return weights()[name].with_suffix(".md").read_text(encoding="utf-8")
 
 
 def _opened(file: Path) -> Any:

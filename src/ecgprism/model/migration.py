@@ -17,14 +17,15 @@ def upgraded(network: Network, state: State, written_as: int) -> tuple[Network, 
 
     Up to format 2 signals had 1-D convolutions, and options at their defaults were not written.
     """
-    if written_as >= 3:
+    if written_as >= 3 or not any(_is_of_a_signal(key, array.ndim) for key, array in state.items()):
         return network, state
     views = copy.deepcopy(dict(network["views"]))
     for branch in views.values():
         encoder = branch["encoder"]
         encoder["options"] = {**_BEFORE_3.get(encoder["name"], {}), **encoder["options"]}
-    weights = {
-        key: array[:, :, None] if key.endswith(".conv.weight") and array.ndim == 3 else array
-        for key, array in state.items()
-    }
+    weights = {key: array[:, :, None] if _is_of_a_signal(key, array.ndim) else array for key, array in state.items()}
     return {**network, "views": views}, weights
+
+
+def _is_of_a_signal(key: str, dimensions: int) -> bool:
+    return key.endswith(".conv.weight") and dimensions == 3

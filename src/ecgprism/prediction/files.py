@@ -245,7 +245,7 @@ def _chunks(
     strict: bool,
     note: Callable[[str], None],
 ) -> Iterator[Chunk]:
-    chunk = Chunk()
+    chunk, few_leads = Chunk(), False
     for each in named:
         try:
             with limited(Limits(RECORD_TIMEOUT_S, RECORD_MEMORY_MB)):
@@ -253,6 +253,9 @@ def _chunks(
             remarks = "; ".join(found.remarks) if isinstance(found, Input) else ""
             if remarks:
                 note(f"{each.path}: {remarks}")
+            if not few_leads and isinstance(found, Input) and set(found.leads) > set(card.leads):
+                few_leads = True
+                note(f"the model looks at {', '.join(card.leads)} alone; the recordings' other leads count for nothing")
         except ReadError as error:
             if strict:
                 raise
