@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ecgprism.datasets.fetching import fetch
     from ecgprism.ecg.recording import Recording
     from ecgprism.errors import ConfigError, EcgprismError, ReadError
+    from ecgprism.evidence.audit import audit
     from ecgprism.evidence.comparison import compare
     from ecgprism.evidence.evaluation import evaluate
     from ecgprism.evidence.ledger import ablate
@@ -40,6 +41,7 @@ _HOME = {
     "Recording": "ecg.recording",
     "ablate": "evidence.ledger",
     "anonymize": "formats.anonymisation.copies",
+    "audit": "evidence.audit",
     "compare": "evidence.comparison",
     "components": "registry",
     "convert": "formats.conversion",
@@ -72,6 +74,7 @@ __all__ = [
     "Recording",
     "ablate",
     "anonymize",
+    "audit",
     "compare",
     "components",
     "convert",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
-from ecgprism.cli.terminal import app, err_console, needed, out_console, progress_bar
+from ecgprism.cli.terminal import app, err_console, needed, out_console, parent_made, progress_bar
 
 if TYPE_CHECKING:
     from ecgprism.evidence.ablation import AblationProgress
+    from ecgprism.evidence.audit import Audit
     from ecgprism.evidence.reports import ComparisonReport, Discordance, LedgerReport, ModelReport, StressReport
     from ecgprism.metrics.intervals import Difference, Estimate
 
@@ -57,6 +61,55 @@ def ablate(
     _show_ledger(ledger.report)
     out_console.print(f"written: {escape(str(target / 'ledger.json'))}, ledger.png, and the runs beside them")
     out_console.print(f"[bold]{escape(ledger.verdict)}[/]", highlight=False)
+
+
+@app.command()
+def audit(
+    runs: Annotated[list[Path], typer.Argument(help="trained runs: best those of all folds of a cross-validation")],
+    out: Annotated[Path | None, typer.Option(help="CSV to write, the most doubted label first")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="folder for pictures of the most doubted")] = None,
+    most: Annotated[int, typer.Option(help="how many of them", min=1)] = 50,
+    corpus: Annotated[Path | None, typer.Option(help="their corpus, where it has moved")] = None,
+) -> None:
+    """Find the labels that models doubt most (confident learning); each judges its own test split alone.
+
+    Train `fold=1/5` to `fold=5/5` of a configuration to have every record judged by a model that has not seen it.
+
+    Examples: `ecgprism audit runs/fold1 runs/fold2 runs/fold3 runs/fold4 runs/fold5 --out suspects.csv` ·
+    `ecgprism audit runs/a --out suspects.csv --pictures suspects --most 20`
+    """
+    from ecgprism.evidence.audit import audit as run_audit
+    from ecgprism.files import atomic
+
+    target = needed(out, "--out FILE")
+    with progress_bar("judging") as update:
+        found = run_audit(runs, corpus=corpus, progress=update)
+    with atomic(parent_made(target)) as path:
+        found.table.to_csv(path, index=False)
+    pairs = Counter((each.label, each.suggested) for each in found.suspects)
+    table = Table("label", "suggested", "items", title=f"{len(found.suspects)} of {found.judged} judged labels doubted")
+    for (label, suggested), count in pairs.most_common(SHOWN):
+        table.add_row(escape(label), escape(suggested), str(count))
+    out_console.print(table)
+    if left := found.items - found.judged:
+        out_console.print(f"{left} of {found.items} items are in the test split of none of these runs: not judged")
+    if pictures is not None:
+        _draw_suspects(found, pictures, most)
+    out_console.print(f"[bold]{escape(str(target))}[/]: written")
+
+
+def _draw_suspects(found: Audit, folder: Path, most: int) -> None:
+    """Draw the most doubted items, in order."""
+    from ecgprism.ecg.recording import Recording
+    from ecgprism.presentation.plots import draw_ecg
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, each in enumerate(found.suspects[:most], start=1):
+        signal = found.corpus.signal(each.record)[:, each.start :]
+        recording = Recording(signal, found.corpus.rate_hz, found.corpus.leads_of(each.record))
+        said = f"label {each.label} ({each.p_label:.2f}), suggested {each.suggested} ({each.p_suggested:.2f})"
+        name = re.sub(r"[^\w.-]+", "_", each.record_id)[:80]
+        draw_ecg(recording, folder / f"{number:03d}_{name}.png", f"{each.record_id}: {said}")
 
 
 @app.command()
