@@ -12,8 +12,8 @@ import pytest
 
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
-from ecgprism.evidence.audit import _exclusive, _labels, audit
 from ecgprism.evidence.evaluation import evaluate
+from ecgprism.evidence.suspects import _exclusive, _labels, audit
 
 
 def test_flipped_labels_of_exclusive_classes_are_the_ones_that_are_doubted() -> None:
@@ -56,7 +56,7 @@ def test_an_audit_of_a_run_judges_its_test_split_by_what_evaluate_says(run_path:
         there = each.label == name
         p = predictions.loc[each.record_id, f"p_{name}"]
         assert each.p_label == pytest.approx(p if there else 1 - p, abs=1e-6)
-        assert bool(predictions.loc[each.record_id, f"y_{name}"]) == there
+        assert bool(predictions.loc[each.record_id, f"target_{name}"]) == there
     twice = audit([run_path, run_path])
     assert [(each.record_id, each.label) for each in twice.suspects] == [
         (each.record_id, each.label) for each in found.suspects

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ecgprism.datasets.fetching import fetch
     from ecgprism.ecg.recording import Recording
     from ecgprism.errors import ConfigError, EcgprismError, ReadError
-    from ecgprism.evidence.audit import audit
     from ecgprism.evidence.comparison import compare
     from ecgprism.evidence.evaluation import evaluate
     from ecgprism.evidence.ledger import ablate
     from ecgprism.evidence.robustness import stress
     from ecgprism.evidence.scorecard import report
+    from ecgprism.evidence.suspects import audit
     from ecgprism.formats.anonymisation.copies import anonymize
     from ecgprism.formats.conversion import convert
     from ecgprism.formats.reading import open_recording, read
@@ -41,7 +41,7 @@ _HOME = {
     "Recording": "ecg.recording",
     "ablate": "evidence.ledger",
     "anonymize": "formats.anonymisation.copies",
-    "audit": "evidence.audit",
+    "audit": "evidence.suspects",
     "compare": "evidence.comparison",
     "components": "registry",
     "convert": "formats.conversion",

@@ -18,8 +18,8 @@ from ecgprism.cli.terminal import app, err_console, needed, out_console, parent_
 
 if TYPE_CHECKING:
     from ecgprism.evidence.ablation import AblationProgress
-    from ecgprism.evidence.audit import Audit
     from ecgprism.evidence.reports import ComparisonReport, Discordance, LedgerReport, ModelReport, StressReport
+    from ecgprism.evidence.suspects import Audit
     from ecgprism.metrics.intervals import Difference, Estimate
 
 SHOWN = 25  # conditions of a stress test on the terminal
@@ -78,7 +78,7 @@ def audit(
     Examples: `ecgprism audit runs/fold1 runs/fold2 runs/fold3 runs/fold4 runs/fold5 --out suspects.csv` ·
     `ecgprism audit runs/a --out suspects.csv --pictures suspects --most 20`
     """
-    from ecgprism.evidence.audit import audit as run_audit
+    from ecgprism.evidence.suspects import audit as run_audit
     from ecgprism.files import atomic
 
     target = needed(out, "--out FILE")
