@@ -13,6 +13,7 @@ from rich.table import Table
 from ecgprism.config import Config, parse_config
 from ecgprism.corpus.ingestion import ingest
 from ecgprism.errors import EcgprismError
+from ecgprism.evidence.comparison import compare
 from ecgprism.evidence.evaluation import evaluate
 from ecgprism.formats import reading
 from ecgprism.prediction.files import predict
@@ -90,6 +91,13 @@ def run_demo(out: Path, records: int, epochs: int, console: Console) -> None:
         rows[name] = (*evaluate(fitted.path).value("macro_auroc"), fitted.seconds)
         histories[name] = fitted.history
     _show(rows, console)
+    console.print(f"   {_worth(out / 'runs', rows)}", highlight=False)
+    for name in [name for name in VIEWS if rows[name][1] <= 0.5 <= rows[name][2]]:
+        console.print(
+            f"   {name} alone cannot be told from guessing on so few patients: {MEANING[name]} say only a little of each"
+            " diagnosis.",
+            highlight=False,
+        )
     console.print("3. Predicting on a file of a patient whom no training has seen")
     file = _write_file(out)
     answers = predict(out / "runs" / "fused", [file])
@@ -119,6 +127,23 @@ def _show(rows: Mapping[str, tuple[float, float, float, float]], console: Consol
         table.add_row(name, f"{value:.3f}", f"{low:.3f}-{high:.3f}", duration(seconds), MEANING[name])
     console.print(table)
     console.print("   AUROC: 0.5 is guessing, 1 is perfect; where intervals overlap, do not call one view better")
+
+
+def _worth(runs: Path, rows: Mapping[str, tuple[float, float, float, float]]) -> str:
+    """Return a sentence on whether all views together are better than the best one alone, on the same patients."""
+    best = max(VIEWS, key=lambda name: rows[name][0])
+    report = compare([runs / "fused", runs / best])
+    found = report.pairs[0].metrics["macro_auroc"]
+    interval = f"{found.low:+.3f} to {found.high:+.3f}"
+    said = f"{found.value:+.3f} ({interval}) in macro AUROC, the same {report.patients} patients"
+    if found.low > 0:
+        return f"All views together are better than {best} alone: {said}. That is what fusion is for."
+    if found.high < 0:
+        return f"All views together are worse than {best} alone: {said}. `ecgprism ablate` finds out which view costs."
+    return (
+        f"Whether all views together are better than {best} alone cannot be told here: {said}.\n"
+        "   So few patients show only large differences; `ecgprism ablate --folds 5` tests on all of them."
+    )
 
 
 def _config(corpus: Path, views: Mapping[str, object], epochs: int) -> Config:
