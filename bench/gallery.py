@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ecgprism.presentation.plots import draw_sheet
+from ecgprism.presentation.paper import plot_sheet
+from ecgprism.presentation.style import save
 from ecgprism.simulator.acquisition import Acquisition
 from ecgprism.simulator.conditions import CONDITIONS
 from ecgprism.simulator.simulation import simulate
@@ -52,7 +53,7 @@ def main() -> None:
             PATIENT, rate_hz=500, conditions={name: SEVERITY}, acquisition=Acquisition(snr_db=SNR_DB, kinds=("muscle",))
         )
         picture = DOCS / "simulator" / f"{name}.png"
-        draw_sheet(made.recording, picture, condition.title)
+        save(plot_sheet(made.recording, condition.title), picture)
         Image.open(picture).convert("RGB").quantize(32).save(picture, optimize=True)
         statements = [s for s in (condition.superdiagnostic, condition.rhythm) if s]
         parts.append(

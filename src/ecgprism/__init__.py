@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from ecgprism.model.prism import PrismModel
     from ecgprism.prediction.files import embed, predict
     from ecgprism.prediction.views import views_of
+    from ecgprism.presentation.curves import (
+        plot_confusion,
+        plot_precision_recall,
+        plot_reliability,
+        plot_roc,
+        plot_training,
+    )
+    from ecgprism.presentation.ledgers import plot_ledger, plot_stress
+    from ecgprism.presentation.paper import plot, plot_sheet
+    from ecgprism.presentation.seen import plot_views
     from ecgprism.registry import components, load_plugin, register
     from ecgprism.simulator.simulation import simulate
     from ecgprism.training.run import fit
@@ -53,6 +63,16 @@ _HOME = {
     "ingest_arrays": "corpus.arrays",
     "load_plugin": "registry",
     "open_recording": "formats.reading",
+    "plot": "presentation.paper",
+    "plot_confusion": "presentation.curves",
+    "plot_ledger": "presentation.ledgers",
+    "plot_precision_recall": "presentation.curves",
+    "plot_reliability": "presentation.curves",
+    "plot_roc": "presentation.curves",
+    "plot_sheet": "presentation.paper",
+    "plot_stress": "presentation.ledgers",
+    "plot_training": "presentation.curves",
+    "plot_views": "presentation.seen",
     "predict": "prediction.files",
     "pull": "interface.storage",
     "read": "formats.reading",
@@ -86,6 +106,16 @@ __all__ = [
     "ingest_arrays",
     "load_plugin",
     "open_recording",
+    "plot",
+    "plot_confusion",
+    "plot_ledger",
+    "plot_precision_recall",
+    "plot_reliability",
+    "plot_roc",
+    "plot_sheet",
+    "plot_stress",
+    "plot_training",
+    "plot_views",
     "predict",
     "pull",
     "read",

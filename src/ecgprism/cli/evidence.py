@@ -46,7 +46,8 @@ def ablate(
     """
     from ecgprism.config import read_config
     from ecgprism.evidence.ledger import ablate as run_ablation
-    from ecgprism.presentation.plots import draw_ledger
+    from ecgprism.presentation.ledgers import plot_ledger
+    from ecgprism.presentation.style import save
     from ecgprism.training.devices import trainings_at_a_time
 
     parsed = read_config(config, overrides or ())
@@ -57,7 +58,7 @@ def ablate(
             parsed, target, seeds=seeds, folds=folds, workers=at_a_time, threads=threads, resamples=resamples,
             overwrite=overwrite, show=show,
         )  # fmt: skip
-    draw_ledger(ledger.report, target / "ledger.png")
+    save(plot_ledger(ledger.report), target / "ledger.png")
     _show_ledger(ledger.report)
     out_console.print(f"written: {escape(str(target / 'ledger.json'))}, ledger.png, and the runs beside them")
     out_console.print(f"[bold]{escape(ledger.verdict)}[/]", highlight=False)
@@ -101,7 +102,8 @@ def audit(
 def _draw_suspects(found: Audit, folder: Path, most: int) -> None:
     """Draw the most doubted items, in order."""
     from ecgprism.ecg.recording import Recording
-    from ecgprism.presentation.plots import draw_ecg
+    from ecgprism.presentation.paper import plot
+    from ecgprism.presentation.style import save
 
     folder.mkdir(parents=True, exist_ok=True)
     for number, each in enumerate(found.suspects[:most], start=1):
@@ -109,7 +111,7 @@ def _draw_suspects(found: Audit, folder: Path, most: int) -> None:
         recording = Recording(signal, found.corpus.rate_hz, found.corpus.leads_of(each.record))
         said = f"label {each.label} ({each.p_label:.2f}), suggested {each.suggested} ({each.p_suggested:.2f})"
         name = re.sub(r"[^\w.-]+", "_", each.record_id)[:80]
-        draw_ecg(recording, folder / f"{number:03d}_{name}.png", f"{each.record_id}: {said}")
+        save(plot(recording, f"{each.record_id}: {said}"), folder / f"{number:03d}_{name}.png")
 
 
 @app.command()
@@ -154,7 +156,8 @@ def stress(
     """
     from ecgprism.evidence.disturbance import FAMILIES
     from ecgprism.evidence.robustness import stress as run_stress
-    from ecgprism.presentation.plots import draw_stress
+    from ecgprism.presentation.ledgers import plot_stress
+    from ecgprism.presentation.style import save
 
     with progress_bar("conditions") as update:
         report = run_stress(
@@ -162,7 +165,7 @@ def stress(
             records=records, out=out, resamples=resamples, progress=update,
         )  # fmt: skip
     folder = out or run
-    draw_stress(report, folder / "stress.png")
+    save(plot_stress(report), folder / "stress.png")
     _show_stress(report)
     out_console.print(f"written: {escape(str(folder / 'stress.json'))}, stress.png beside it")
 

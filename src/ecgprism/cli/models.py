@@ -138,10 +138,14 @@ def evaluate(
     aggregate: Annotated[Aggregates | None, typer.Option(help="windows of a recording (default: the run's)")] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the results (default: the run)")] = None,
     resamples: Annotated[int, typer.Option(help="bootstrap resamples", min=2)] = 1000,
+    plots: Annotated[
+        Path | None, typer.Option(help="folder for ROC, precision-recall, reliability, confusion, training")
+    ] = None,
 ) -> None:
     """Evaluate a run with 95% intervals; writes metrics.json and predictions.parquet.
 
-    Examples: `ecgprism evaluate runs/a` · `ecgprism evaluate runs/a --corpus corpora/other --out results/other`
+    Examples: `ecgprism evaluate runs/a --plots plots` ·
+    `ecgprism evaluate runs/a --corpus corpora/other --out results/other`
     """
     from ecgprism.evidence.evaluation import evaluate as run_evaluation
 
@@ -151,6 +155,14 @@ def evaluate(
             resamples=resamples, progress=update,
         )  # fmt: skip
     _show(result)
+    if plots is not None:
+        from ecgprism.presentation.curves import plot_answers, plot_training
+        from ecgprism.presentation.style import save
+
+        plots.mkdir(parents=True, exist_ok=True)
+        for name, figure in {**plot_answers(result.path), "training": plot_training(run)}.items():
+            save(figure, plots / f"{name}.png")
+        out_console.print(f"pictures: {escape(str(plots))}")
 
 
 @app.command()

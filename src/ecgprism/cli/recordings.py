@@ -31,7 +31,9 @@ from ecgprism.errors import EcgprismError
 @app.command()
 def info(
     path: Annotated[Path, typer.Argument(help="a recording; one in an archive as archive.zip::name")],
-    plot: Annotated[Path | None, typer.Option(help="PNG to draw it into")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="picture to draw it into (.png, .svg, .pdf), 25 mm/s and 10 mm/mV")
+    ] = None,
     lead: LeadOption = None,
     rate: RateOption = None,
     unit: UnitOption = None,
@@ -46,7 +48,10 @@ def info(
     """
     from ecgprism.ecg.quality import FLAGS, assess, doubts
     from ecgprism.formats import reading
+    from ecgprism.presentation.style import check_picture
 
+    if plot is not None:
+        check_picture(plot)
     recording = reading.read_declared(path, declaration(lead, rate, unit, leads, zero, accept_damaged))
     quality = assess(recording)
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -72,9 +77,10 @@ def info(
             table.add_row(name, escape(value))
     out_console.print(table)
     if plot is not None:
-        from ecgprism.presentation.plots import draw_ecg
+        from ecgprism.presentation.paper import plot as plot_recording
+        from ecgprism.presentation.style import save
 
-        draw_ecg(recording, parent_made(plot), path.name)
+        save(plot_recording(recording, path.name), parent_made(plot))
         out_console.print(f"picture: {escape(str(plot))}")
 
 

@@ -18,7 +18,9 @@ from ecgprism.evidence.evaluation import evaluate
 from ecgprism.formats import reading
 from ecgprism.prediction.files import predict
 from ecgprism.presentation.console import duration
-from ecgprism.presentation.plots import draw_comparison, draw_ecg, draw_history
+from ecgprism.presentation.curves import plot_intervals, plot_training
+from ecgprism.presentation.paper import plot
+from ecgprism.presentation.style import save
 from ecgprism.presentation.tables import show_predictions
 from ecgprism.simulator.conditions import CONDITIONS
 from ecgprism.simulator.simulation import simulate
@@ -94,8 +96,7 @@ def run_demo(out: Path, records: int, epochs: int, console: Console) -> None:
     console.print(f"   {_worth(out / 'runs', rows)}", highlight=False)
     for name in [name for name in VIEWS if rows[name][1] <= 0.5 <= rows[name][2]]:
         console.print(
-            f"   {name} alone cannot be told from guessing on so few patients: {MEANING[name]} say only a little of each"
-            " diagnosis.",
+            f"   {name} alone cannot be told from guessing on so few patients: {MEANING[name]} say little.",
             highlight=False,
         )
     console.print("3. Predicting on a file of a patient whom no training has seen")
@@ -104,11 +105,10 @@ def run_demo(out: Path, records: int, epochs: int, console: Console) -> None:
     labels, truth = answers["labels"].iloc[0], " and ".join(CONDITIONS[name].title for name in UNSEEN)
     console.print(f"   {file}: labels {labels or 'none'} (simulated with {truth})")
     show_predictions(console, answers)
-    draw_ecg(reading.read(file), out / "ecg.png", f"{file.name}: {labels or 'no label'}")
-    draw_history(histories, out / "training.png")
-    draw_comparison(
-        {f"{name}: {MEANING[name]}": row[:3] for name, row in rows.items()}, "macro AUROC", out / "views.png"
-    )
+    save(plot(reading.read(file), f"{file.name}: {labels or 'no label'}"), out / "ecg.png")
+    save(plot_training(histories), out / "training.png")
+    told = {f"{name}: {MEANING[name]}": row[:3] for name, row in rows.items()}
+    save(plot_intervals(told, "macro AUROC"), out / "views.png")
     console.print(f"   pictures: {out / 'ecg.png'}, {out / 'views.png'}, {out / 'training.png'}")
     console.print(
         "\nNext, on your own data: one CSV with the columns path, record_id, patient_id, labels (and age, sex, ...):\n"
