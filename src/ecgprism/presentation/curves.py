@@ -52,7 +52,7 @@ def _history(run: Path) -> list[dict[str, float]]:
 
 
 def plot_answers(run: str | Path) -> dict[str, Figure]:
-    """Return what there is to see of an evaluated run's answers, by name: ROC, precision-recall, reliability, confusion.
+    """Return ROC, precision-recall, reliability and confusion of an evaluated run's answers, by name.
 
     Several labels an item have no confusion matrix.
     """
