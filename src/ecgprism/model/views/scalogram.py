@@ -91,7 +91,8 @@ class Bank(nn.Module):
         steps = -(-signal.shape[2] // self.hop)
         after = (steps - 1) * self.hop + width - width // 2 - signal.shape[2]
         padded = nn.functional.pad(signal, (width // 2, max(after, 0)))
-        found = padded.unfold(2, width, self.hop)[:, :, :steps] @ self.wavelets
+        frames = padded.unfold(2, width, self.hop)[:, :, :steps]
+        found = (frames.flatten(0, 2) @ self.wavelets).unflatten(0, frames.shape[:3])
         return (found[..., : both // 2].square() + found[..., both // 2 :].square()).transpose(2, 3)
 
 
