@@ -24,14 +24,14 @@ from ecgprism.errors import ConfigError, first_problem, nearest, one_line
 T = TypeVar("T")
 
 #: kind -> folder that holds a file of each built-in component; entry points are in the group `ecgprism.<kind>`
-_FOLDERS = {
+FOLDERS = {
     "sources": "ecgprism.sources",
     "views": "ecgprism.model.views",
     "encoders": "ecgprism.model.encoders",
     "fusions": "ecgprism.model.fusions",
 }
 _PLUGIN = "ecgprism_plugin_"
-_components: dict[str, dict[str, type]] = {kind: {} for kind in _FOLDERS}
+_components: dict[str, dict[str, type]] = {kind: {} for kind in FOLDERS}
 _listed: set[str] = set()
 
 
@@ -50,16 +50,21 @@ def register(kind: str, name: str) -> Callable[[type[T]], type[T]]:
 
 def components(kind: str) -> dict[str, type]:
     """Return every component of `kind` by name: the built-in ones, those of installed packages and of plugins."""
-    if kind not in _FOLDERS:
-        raise ConfigError(f"no components of kind {kind!r}{nearest(kind, _FOLDERS)}")
+    if kind not in FOLDERS:
+        raise ConfigError(f"no components of kind {kind!r}{nearest(kind, FOLDERS)}")
     if kind not in _listed:
-        folder = importlib.import_module(_FOLDERS[kind])
+        folder = importlib.import_module(FOLDERS[kind])
         for module in pkgutil.iter_modules(folder.__path__, f"{folder.__name__}."):
             importlib.import_module(module.name)
         for point in entry_points(group=f"ecgprism.{kind}"):
             register(kind, point.name)(point.load())
         _listed.add(kind)
     return dict(sorted(_components[kind].items()))
+
+
+def registered(kind: str) -> dict[str, type]:
+    """Return the components of `kind` that are loaded by now."""
+    return dict(_components[kind])
 
 
 def load_plugin(file: str | Path) -> Path:

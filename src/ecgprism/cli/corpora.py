@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,23 +32,22 @@ class Kind(StrEnum):
 
 
 @app.command("list")
-def list_components(kind: Annotated[Kind, typer.Argument(help="what to list")]) -> None:
-    """Show every component with its options.
+def list_components(
+    kind: Annotated[Kind | None, typer.Argument(help="what to list (default: all kinds)")] = None,
+) -> None:
+    """Show every component with its options: views, encoders, fusions, sources.
 
     Example: `ecgprism list encoders`
     """
-    from ecgprism.registry import components, options
+    from ecgprism.catalogue import described
 
-    given_by_caller = {Kind.VIEWS: 1, Kind.ENCODERS: 2, Kind.FUSIONS: 2, Kind.SOURCES: 0}[kind]
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "options (with defaults)", "what it is"):
-        table.add_column(title, overflow="fold")
-    for name, cls in components(kind.value).items():
-        known = options(cls, given_by_caller)
-        shown = [p.name if p.default is p.empty else f"{p.name}={p.default}" for p in known.values()]
-        summary = (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
-        table.add_row(escape(name), escape("\n".join(shown)), escape(summary))
-    out_console.print(table)
+    for each in [kind] if kind else Kind:
+        table = Table(box=None, pad_edge=False, title=None if kind else f"\n{each.value}", title_justify="left")
+        for title in ("name", "options (with defaults)", "what it is"):
+            table.add_column(title, overflow="fold")
+        for component in described(each.value):
+            table.add_row(escape(component.name), escape("\n".join(component.options)), escape(component.summary))
+        out_console.print(table)
 
 
 @app.command("datasets")
