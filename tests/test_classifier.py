@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import check_estimator
 
 from ecgprism.classifier import PrismClassifier
 from ecgprism.errors import ConfigError
@@ -85,7 +88,7 @@ def test_several_labels_at_once() -> None:
         ({"views": ["wavelet"]}, Y, "there is no 'wavelet'"),
         ({}, np.linspace(0, 1, N), "Unknown label type: continuous"),
         ({}, np.zeros(N, dtype=int), "one class alone"),
-        ({}, Y[:5], "y: 5 rows for 90 recordings"),
+        ({}, Y[:5], "inconsistent numbers of samples: .90, 5."),
     ],
 )
 def test_what_cannot_be_is_named(changes: dict[str, object], y: np.ndarray, said: str) -> None:
@@ -96,3 +99,38 @@ def test_what_cannot_be_is_named(changes: dict[str, object], y: np.ndarray, said
 def test_unfitted_is_scikit_learns_own_error() -> None:
     with pytest.raises(NotFittedError):
         classifier().predict(X)
+
+
+class Stretched(PrismClassifier):
+    """Turns the few features of scikit-learn's checks into signals of 2 s: noise of each row's own, and features."""
+
+    def _signals(self, X: Any) -> Any:  # noqa: N803
+        held = np.asarray(super()._signals(X), dtype=float)
+        t = np.arange(200) / 100
+        waves = np.array([np.sin(2 * np.pi * (k + 1) * t + k) for k in range(held.shape[-1])])
+        seeds = [zlib.crc32((np.round(rows[0], 3) + 0.0).tobytes()) for rows in held]
+        noise = np.array([[np.random.default_rng(seed).normal(0, 1, 200)] for seed in seeds])
+        return noise + 0.2 * (np.nan_to_num(held) @ waves)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.poor_score = True  # one epoch on noise
+        return tags
+
+
+#: check -> why it cannot hold
+EXCEPTIONS = {
+    "check_n_features_in_after_fitting": "a model takes signals of any length: another number of samples is no error",
+    "check_classifiers_train": "the same: it expects an error for fewer features in predict",
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_checks_of_scikit_learn_pass_but_for_those_that_are_listed() -> None:
+    views = {"w": {"view": "waveform", "encoder": {"cnn_bilstm": {"width": 4, "stages": 1, "hidden": 4}}}}
+    estimator = Stretched(views, rate_hz=100, unit="mV", leads=["I"], epochs=1, dim=8)
+    found = check_estimator(estimator, expected_failed_checks=EXCEPTIONS, on_fail=None, on_skip=None)
+    failed = {each["check_name"]: str(each["exception"]) for each in found if each["status"] == "failed"}
+    assert not failed
+    assert {each["check_name"] for each in found if each["status"] == "xfail"} == set(EXCEPTIONS)
+    assert sum(each["status"] == "passed" for each in found) >= 45

@@ -17,7 +17,7 @@ GIVEN_BY_CALLER = {"views": 1, "encoders": 2, "fusions": 2, "sources": 0}
 
 
 @dataclass(frozen=True)
-class Described:
+class Description:
     """A component by name, its options as `option=default`, and what it is in a sentence or two."""
 
     name: str
@@ -25,7 +25,7 @@ class Described:
     summary: str
 
 
-def described(kind: str) -> list[Described]:
+def described(kind: str) -> list[Description]:
     """Return every component of `kind`, by name: built-in ones, those of installed packages and of plugins."""
     given = GIVEN_BY_CALLER[kind]
     if "torch" in sys.modules or entry_points(group=f"ecgprism.{kind}"):
@@ -36,20 +36,20 @@ def described(kind: str) -> list[Described]:
     return [found[name] for name in sorted(found)]
 
 
-def _of_class(name: str, cls: type, given: int) -> Described:
+def _of_class(name: str, cls: type, given: int) -> Description:
     known = options(cls, given).values()
     shown = tuple(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in known)
-    return Described(name, shown, _summary(inspect.getdoc(cls)))
+    return Description(name, shown, _summary(inspect.getdoc(cls)))
 
 
-def _in_file(file: Path, kind: str, given: int) -> Iterator[Described]:
+def _in_file(file: Path, kind: str, given: int) -> Iterator[Description]:
     """Yield the components that a file registers, as its text has them; where that does not tell, the file is run."""
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         name = _registered_as(node, kind) if isinstance(node, ast.ClassDef) else None
         if name is None or not isinstance(node, ast.ClassDef):
             continue
         try:
-            yield Described(name, tuple(_options(node, given)), _summary(ast.get_docstring(node)))
+            yield Description(name, tuple(_options(node, given)), _summary(ast.get_docstring(node)))
         except ValueError:  # a default that is no literal
             module = importlib.import_module(f"{FOLDERS[kind]}.{file.stem}")
             yield _of_class(name, getattr(module, node.name), given)

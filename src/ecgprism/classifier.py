@@ -18,19 +18,24 @@ from ecgprism.config import Config
 from ecgprism.corpus.arrays import ingest_arrays
 from ecgprism.corpus.splits import stratified
 from ecgprism.corpus.store import Corpus
-from ecgprism.errors import ConfigError
+from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.model.prism import PrismModel
 from ecgprism.prediction.files import PROBLEM, predict
 from ecgprism.training.run import fit as train
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils.multiclass import type_of_target
-    from sklearn.utils.validation import check_is_fitted
+    from sklearn.utils import Tags
+    from sklearn.utils.multiclass import check_classification_targets, type_of_target
+    from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
 except ImportError:  # an extra
     raise ConfigError("PrismClassifier needs scikit-learn: pip install 'ecgprism[sklearn]'") from None
 
 LONGEST_WINDOW_S = 30.0
+
+
+class InputError(ConfigError, ValueError):
+    """What cannot be fitted or predicted on; scikit-learn expects a ValueError."""
 
 
 class PrismClassifier(ClassifierMixin, BaseEstimator):
@@ -68,34 +73,45 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X: Any, y: Any, groups: Any = None) -> PrismClassifier:  # noqa: N803
         """Train on signals X (N, L, T) and labels y: (N,) of any kind, or (N, K) of 0 and 1.
 
-        `groups` are the patients (N,): nobody stands in training and validation. Raises ConfigError.
+        `groups` are the patients (N,): nobody stands in training and validation. Raises InputError.
         """
-        signals = _signals(X)
-        numbers, self.classes_, exclusive = self._labels(y)
+        signals = self._signals(X)
+        if y is None:
+            raise InputError("PrismClassifier requires y to be passed, but the target y is None")
+        try:
+            check_consistent_length(signals, y)
+            numbers, self.classes_, exclusive = self._labels(y)
+        except ValueError as error:
+            raise InputError(str(error)) from None
         names = [f"class {k}" for k in range(len(self.classes_))]  # any label may be one, and is not always a word
+        try:
+            self.model_ = self._trained(signals, numbers, names, groups, exclusive)
+        except EcgprismError as error:
+            raise InputError(str(error)) from error
+        # samples of (N, T), leads of (N, L, T), as scikit-learn counts
+        self.n_features_in_ = len(signals[0]) if isinstance(signals, list) else int(np.shape(X)[1])
+        return self
+
+    def _trained(self, signals: Any, labels: Any, names: list[str], groups: Any, exclusive: bool) -> PrismModel:
         with tempfile.TemporaryDirectory(prefix="ecgprism-") as folder, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="every row has one label")
             corpus = Corpus(
                 ingest_arrays(
-                    signals, numbers, Path(folder, "corpus"), classes=names, patients=groups, workers=1,
+                    signals, labels, Path(folder, "corpus"), classes=names, patients=groups, workers=1,
                     kind="multiclass" if exclusive else "multilabel", rate_hz=self.rate_hz, unit=self.unit,
                     leads=self.leads, corpus_rate_hz=self.model_rate_hz,
                 ).path
             )  # fmt: skip
-            self.model_ = train(self._config(corpus), Path(folder, "run"), corpus=self._split(corpus)).model
-        self.n_features_in_ = int(np.prod(signals.shape[1:])) if isinstance(signals, np.ndarray) else len(signals[0])
-        return self
+            return train(self._config(corpus), Path(folder, "run"), corpus=self._split(corpus)).model
 
     def _labels(self, y: Any) -> tuple[Any, NDArray[Any], bool]:
-        kind = type_of_target(y)
-        if kind.startswith("multilabel"):
+        check_classification_targets(y)
+        if type_of_target(y).startswith("multilabel"):
             held = np.asarray(y)
             return held, np.arange(held.shape[1]), False
-        if kind not in ("binary", "multiclass"):
-            raise ConfigError(f"Unknown label type: {kind}: expected classes; regression is not there")
-        classes, numbers = np.unique(np.asarray(y), return_inverse=True)
+        classes, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         if len(classes) < 2:
-            raise ConfigError(f"y has one class alone ({classes[0]!r}): nothing to tell apart")
+            raise InputError(f"y has one class alone ({classes[0]!r}): nothing to tell apart")
         return numbers, classes, True
 
     def _split(self, corpus: Corpus) -> Corpus:
@@ -119,15 +135,20 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
-        """Return probabilities (N, K) in the order of `classes_`. Raises ConfigError for a signal without any lead."""
+        """Return probabilities (N, K) in the order of `classes_`. Raises InputError for a signal without any lead."""
         check_is_fitted(self, "model_")
         table = predict(
-            self.model_, _signals(X), rate_hz=self.rate_hz, unit=self.unit, leads=self.leads, note=lambda said: None
+            self.model_,
+            self._signals(X),
+            rate_hz=self.rate_hz,
+            unit=self.unit,
+            leads=self.leads,
+            note=lambda said: None,
         )
         found = table.filter(regex="^p_").to_numpy(float)
         if np.isnan(found).any():
             row = int(np.isnan(found).any(axis=1).argmax())
-            raise ConfigError(f"X[{row}]: {table[PROBLEM][row]}")
+            raise InputError(f"X[{row}]: {table[PROBLEM][row]}")
         return found
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
@@ -137,16 +158,22 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):
             return np.asarray(self.classes_[probabilities.argmax(axis=1)])
         return (probabilities >= np.asarray(self.model_.card.thresholds)).astype(int)
 
+    def _signals(self, X: Any) -> Any:  # noqa: N803
+        """Return signals as (N, L, T); (N, T) is of one lead; a list of (L, T) stays one."""
+        if isinstance(X, list | tuple) and len({np.shape(each) for each in X}) > 1:
+            return list(X)
+        held = check_array(X, allow_nd=True, ensure_all_finite="allow-nan", ensure_min_samples=1)
+        return held[:, None, :] if held.ndim == 2 else held
+
+    def __sklearn_tags__(self) -> Tags:
+        """Say what goes in: signals, gaps (NaN) in them too."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = tags.input_tags.allow_nan = True
+        tags.classifier_tags.multi_label = True
+        return tags
+
     @property
     def model(self) -> PrismModel:
         """The trained model."""
         check_is_fitted(self, "model_")
         return self.model_
-
-
-def _signals(X: Any) -> Any:  # noqa: N803
-    """Return signals as (N, L, T); (N, T) is of one lead."""
-    if isinstance(X, list | tuple) and len({np.shape(each) for each in X}) > 1:
-        return list(X)
-    held = np.asarray(X)
-    return held[:, None, :] if held.ndim == 2 else held
