@@ -89,7 +89,7 @@ class PrismClassifier(ClassifierMixin, BaseEstimator):
         except EcgprismError as error:
             raise InputError(str(error)) from error
         # samples of (N, T), leads of (N, L, T), as scikit-learn counts
-        self.n_features_in_ = len(signals[0]) if isinstance(signals, list) else int(np.shape(X)[1])
+        self.n_features_in_ = len(signals[0]) if isinstance(signals, list) else int(np.asarray(X).shape[1])
         return self
 
     def _trained(self, signals: Any, labels: Any, names: list[str], groups: Any, exclusive: bool) -> PrismModel:
