@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ecgprism import registry
 from ecgprism.config import Branch, Component
-from ecgprism.errors import ConfigError
+from ecgprism.errors import ConfigError, EcgprismError
 from ecgprism.interface.answers import probabilities_of
 from ecgprism.interface.card import InputSpec, Kind
 from ecgprism.model.encoders.contract import Encoder
@@ -563,3 +563,8 @@ def test_every_view_says_what_stands_along_its_axes(tmp_path: Path) -> None:
     assert by_view["metadata"].axes["F"] == ["age", "age missing", "sex=female", "sex=male", "sex missing"]
     row = dict(zip(by_view["metadata"].axes["F"], by_view["metadata"].values.tolist(), strict=True))
     assert row[f"sex={recording.metadata['sex']}"] == 1
+    for name, view in model.views_of(recording).items():  # the same, from the model at hand
+        np.testing.assert_array_equal(view.values, found[name].values)
+        assert view.axes == found[name].axes
+    with pytest.raises(EcgprismError, match="has none of the model's leads"):
+        model.views_of(replace(recording, signal=recording.signal[:1], leads=("VX",)))

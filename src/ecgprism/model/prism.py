@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from ecgprism.config import Branch, Component, Config
 from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ConfigError, EcgprismError, first_problem, one_line
 from ecgprism.interface.card import FORMAT_VERSION, Card, InputSpec, Kind, MetadataSchema, Task
 from ecgprism.interface.storage import MODEL, PLUGINS, read_model, write_model
 from ecgprism.model.batch import Batch
+from ecgprism.model.inspection import ViewArray, inspect_views
 from ecgprism.model.migration import upgraded
 from ecgprism.model.views.contract import Shape, View
 from ecgprism.registry import all_options, check_options, find, plugins_of
@@ -134,6 +136,13 @@ class PrismModel(nn.Module):
     def shapes(self) -> dict[str, tuple[str, int]]:
         """Return by view the shape it gives and the number of parameters of its encoder."""
         return {name: (str(view.shape), parameters(self.encoders[name])) for name, view in self.views.items()}
+
+    def views_of(self, recording: Recording) -> dict[str, ViewArray]:
+        """Return by name what each view makes of a whole recording, and what stands along its axes (Hz, s, names).
+
+        Raises EcgprismError for a recording with none of the model's leads.
+        """
+        return inspect_views(dict(self.views.items()), self.spec, recording)
 
     def save(self, folder: str | Path, card: Card | None = None) -> None:
         """Write model.safetensors with the card (its own by default) in its header, whole or not at all."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ecgprism.ecg.recording import Recording
-from ecgprism.prediction.views import ViewArray, views_of
+from ecgprism.model.inspection import ViewArray
+from ecgprism.prediction.views import views_of
 from ecgprism.presentation.style import COLOURS, GRID, INK, figure_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def plot_views(model: PrismModel | str | Path, recording: Recording | str | Path
     figure = figure_of(11, 0.9 * sum(heights) + 0.6 * len(found))
     parts: Any = figure.subfigures(len(found), 1, height_ratios=heights) if len(found) > 1 else figure
     for part, view in zip(np.atleast_1d(parts), found.values(), strict=True):
-        part.suptitle(repr(view).removeprefix("ViewArray(").removesuffix(")"), fontsize=9, x=0.01, ha="left")
+        part.suptitle(f"{view.name}: {view.shape}", fontsize=9, x=0.01, ha="left")
         _draw(part, view)
     return figure
 
