@@ -23,7 +23,7 @@ NOTEBOOKS: dict[str, list[str]] = {
         "turns them into a corpus, trains a network that sees the waveform, the spectrogram and the rhythm at once, and "
         "says what it is worth, with intervals by patient. The ECGs here are simulated, so that it runs anywhere.",
         "## Arrays\n\nA file per recording, `(leads, samples)` in millivolts, and a table: what many people have.",
-        "from pathlib import Path\n\nimport numpy as np\nimport pandas as pd\n\nimport ecgprism as ep\n\n\n"
+        "from pathlib import Path\n\nimport numpy as np\nimport pandas as pd\n\nimport ecgprism as ep\n\n"
         "folder = Path('arrays')\nfolder.mkdir(exist_ok=True)\nrows = []\nfor i in range(160):\n"
         "    made = ep.simulate(i, rate_hz=250, duration_s=10)\n    np.save(folder / f'ecg{i:03d}.npy', made.recording.signal)\n"
         "    labels = '|'.join(made.traits.labels['superdiagnostic'])\n"
