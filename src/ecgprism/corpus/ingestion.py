@@ -46,6 +46,7 @@ from ecgprism.corpus.meta import (
     CorpusMeta,
     write_meta,
 )
+from ecgprism.corpus.overview import line_of, page_of
 from ecgprism.corpus.quantisation import NOT_RECORDED, quantise
 from ecgprism.corpus.signals import waveform_hash
 from ecgprism.corpus.store import Corpus
@@ -55,7 +56,7 @@ from ecgprism.ecg.conditioning import prepared_signal
 from ecgprism.ecg.leads import lead_order
 from ecgprism.ecg.metadata import settle
 from ecgprism.ecg.quality import FLAGS, assess
-from ecgprism.errors import EcgprismError, ReadError, nearest
+from ecgprism.errors import EcgprismError, ReadError, nearest, one_line
 from ecgprism.files import LOCK, PARTIAL, atomic, file_digest, to_disk
 from ecgprism.processes import RECORD_MEMORY_MB, RECORD_TIMEOUT_S, Failure, Limits, in_order, named
 from ecgprism.sources.contract import Entry, ItemSource, Labels, Source
@@ -64,7 +65,7 @@ from ecgprism.sources.opening import open_source
 Progress = Callable[[int, int | None], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class IngestReport:
     """What an ingest did: the corpus and what stands in its corpus.json, `resumed` records were done before.
 
@@ -90,6 +91,15 @@ class IngestReport:
         """Return what is there."""
         counts = {name: getattr(meta, name) for name in cls.__dataclass_fields__ if name in CorpusMeta.model_fields}
         return cls(path=path, resumed=resumed, meta=meta, **counts)
+
+    def __repr__(self) -> str:
+        """Return what became of the recordings, in one line."""
+        rejected = f"{self.rejected} rejected; " if self.rejected else ""
+        return f"IngestReport({rejected}{one_line(line_of(self.path, self.meta))})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return page_of(self.path, self.meta, self.meta.classes)
 
 
 class AllRejectedError(EcgprismError):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ecgprism.corpus import splits, tables
 from ecgprism.corpus.meta import META, SIGNALS, read_meta
+from ecgprism.corpus.overview import line_of, page_of
 from ecgprism.corpus.signals import Signals
 from ecgprism.corpus.splits import NO_SPLIT, SPLITS
 from ecgprism.corpus.tables import ITEM_METADATA_PREFIX, LABELS_PREFIX, METADATA_PREFIX, QUALITY_PREFIX
@@ -25,6 +26,8 @@ from ecgprism.ecg.quality import FLAGS
 from ecgprism.errors import EcgprismError, nearest, one_line
 from ecgprism.files import PARTIAL
 from ecgprism.interface.card import Task, is_multiclass
+
+LONGEST_LINE = 300
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,13 @@ class Corpus:
         return len(self._records)
 
     def __repr__(self) -> str:
-        """Return what it holds, in short."""
-        tasks = "; ".join(f"{name}: {', '.join(task.classes)}" for name, task in self.tasks.items())
-        size = f"{len(self)} records, {len(self.leads)} leads, {self.rate_hz:g} Hz"
-        return f"Corpus({str(self.path)!r}: {size}; {tasks[:200]})"
+        """Return what it holds, in one line."""
+        return f"Corpus({one_line(line_of(self.path, self.meta), LONGEST_LINE)})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        as_ingested = self.fingerprint == self.meta.fingerprint  # else its splits are others
+        return page_of(self.path, self.meta, self.meta.classes if as_ingested else _counts(self))
 
     @cached_property
     def records(self) -> pd.DataFrame:
@@ -253,6 +259,15 @@ class Corpus:
         does not have, and padding, are 0.
         """
         return self._signals.windows(records, starts, lengths, leads)
+
+
+def _counts(corpus: Corpus) -> dict[str, dict[str, dict[str, int]]]:
+    """Return the items of a corpus by task, class and split."""
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for name, task in corpus.tasks.items():
+        by_split = {split: corpus.select(name, split).target.sum(axis=0).tolist() for split in SPLITS}
+        found[name] = {c: {split: n[k] for split, n in by_split.items()} for k, c in enumerate(task.classes)}
+    return found
 
 
 def _places(where: str, names: Sequence[str], known: Sequence[str]) -> list[int]:

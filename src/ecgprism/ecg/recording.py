@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgprism.ecg.leads import LEADS
-from ecgprism.errors import ReadError
+from ecgprism.errors import ReadError, one_line
+from ecgprism.markup import page
 
 #: sampling rates outside this range are not ECGs (a header's typing error more likely)
 MIN_RATE_HZ, MAX_RATE_HZ = 20.0, 50_000.0
@@ -73,7 +75,24 @@ class Recording:
         """Return what it is in one line: the signal itself says nothing as text."""
         known = ", ".join(f"{key} {value}" for key, value in self.metadata.items())
         parts = (f"{', '.join(self.leads)}", f"{self.duration_s:.4g} s at {self.rate_hz:g} Hz", self.format, known)
-        return f"Recording({str(self.path) + ': ' if self.path else ''}{'; '.join(filter(None, parts))})"
+        return one_line(f"Recording({str(self.path) + ': ' if self.path else ''}{'; '.join(filter(None, parts))})", 300)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what the file says, and the picture that `plot` draws."""
+        facts = {
+            "leads": ", ".join(self.leads),
+            "length": f"{self.duration_s:.4g} s, {self.signal.shape[1]} samples at {self.rate_hz:g} Hz",
+            "format": self.format,
+            "units as found": ", ".join(sorted(set(self.units))),
+            "patient": ", ".join(f"{key} {value}" for key, value in self.metadata.items()),
+            "annotations": len(self.annotations) or "",
+            "not in the signal": ", ".join(self.skipped),
+            "not connected": ", ".join(self.unconnected),
+            **{key: one_line(value) for key, value in self.details.items()},
+        }
+        # by name: a recording does without matplotlib, and stands above what draws it
+        figure = import_module("ecgprism").plot(self)
+        return page(f"Recording {self.path or ''}".strip(), facts, figure=figure)
 
     @property
     def duration_s(self) -> float:

@@ -47,13 +47,21 @@ RULES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The report (what metrics.json holds), the predictions as a table, and where both were written."""
 
     report: EvaluationReport
     predictions: pd.DataFrame
     path: Path
+
+    def __repr__(self) -> str:
+        """Return what was found, in one line."""
+        return repr(self.report).replace(type(self.report).__name__, type(self).__name__, 1)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return self.report._repr_html_()
 
     def value(self, name: str) -> tuple[float, float, float]:
         """Return value, low and high of a metric by name."""

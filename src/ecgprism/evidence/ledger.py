@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ecgprism.config import Config
 from ecgprism.corpus.store import Corpus
-from ecgprism.errors import EcgprismError
+from ecgprism.errors import EcgprismError, one_line
 from ecgprism.evidence import verdicts
 from ecgprism.evidence.ablation import RUNS, Ablation, AblationProgress, plan, train_all
 from ecgprism.evidence.ensembles import Ensemble, average
@@ -52,12 +52,20 @@ RULES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ledger:
     """What ledger.json holds, and the folder that it lies in."""
 
     report: LedgerReport
     path: Path
+
+    def __repr__(self) -> str:
+        """Return the verdict, in one line."""
+        return f"Ledger({self.path}: {one_line(self.verdict, 300)})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return self.report._repr_html_()
 
     @property
     def verdict(self) -> str:

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ecgprism.errors import EcgprismError, first_problem
+from ecgprism.errors import EcgprismError, first_problem, one_line
 from ecgprism.files import atomic
 from ecgprism.interface.answers import Answers
 from ecgprism.interface.card import Aggregate, Kind
+from ecgprism.markup import Grid, page
 from ecgprism.metrics.contrasts import Scores
 from ecgprism.metrics.intervals import Difference, Estimate, Number
 
+LONGEST_LINE = 300
+
 
 class Report(BaseModel):
-    """A report: plain numbers and words, NaN (undefined) as null in JSON."""
+    """A report: plain numbers and words, NaN (undefined) as null in JSON; short in one line, whole in a notebook."""
 
     model_config = ConfigDict(frozen=True)
+
+    @property
+    def headline(self) -> str:
+        """What it finds, in short."""
+        return ""
+
+    @property
+    def grids(self) -> list[Grid]:
+        """Its tables."""
+        return []
+
+    def __repr__(self) -> str:
+        """Return what it finds, in one line."""
+        return f"{type(self).__name__}({one_line(self.headline, LONGEST_LINE) if self.headline else ''})"
+
+    def __str__(self) -> str:
+        """Return the same."""
+        return repr(self)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        notes = getattr(self, "notes", ())
+        return page(type(self).__name__, {"": self.headline}, self.grids, notes)
 
     def to_json(self) -> str:
         """Return what its file holds."""
@@ -42,6 +69,18 @@ class Report(BaseModel):
             raise EcgprismError(
                 f"{file}: damaged, or of another version of ecgprism ({first_problem(error)})"
             ) from None
+
+
+def metrics_grid(metrics: Mapping[str, Estimate]) -> Grid:
+    """Return every metric with its interval."""
+    return Grid(("metric", "value, 95% interval"), list(metrics.items()))
+
+
+def classes_grid(per_class: Mapping[str, Mapping[str, Estimate]], positives: Mapping[str, int]) -> Grid:
+    """Return the classes with their items and metrics, the most frequent first."""
+    order = sorted(per_class, key=lambda name: -positives[name])
+    keys = list(per_class[order[0]]) if order else []
+    return Grid(("class", "n", *keys), [[name, positives[name], *per_class[name].values()] for name in order])
 
 
 class Terms(Report):
@@ -105,6 +144,17 @@ class EvaluationReport(Terms):
     per_class: dict[str, dict[str, Estimate]]
     confusion: list[list[int]] | None = None
 
+    @property
+    def headline(self) -> str:
+        """The metric that counts, and on what."""
+        on = f"{self.items} items of {self.patients} patients, split {self.split} of {self.corpus}"
+        return f"{self.run}: {self.metric} {self.metrics[self.metric]} on {on}"
+
+    @property
+    def grids(self) -> list[Grid]:
+        """Every metric; by class, the most frequent first."""
+        return [metrics_grid(self.metrics), classes_grid(self.per_class, self.positives)]
+
 
 class RunReport(BaseModel):
     """One of the runs that are compared: its scores."""
@@ -144,6 +194,20 @@ class ComparisonReport(Terms):
     rules: dict[str, str]
     runs: list[RunReport]
     pairs: list[PairReport]
+
+    @property
+    def headline(self) -> str:
+        """The metric that counts, by run."""
+        scores = "; ".join(f"{each.run}: {self.metric} {each.metrics[self.metric]}" for each in self.runs)
+        return f"{scores}; on {self.items} items of {self.patients} patients"
+
+    @property
+    def grids(self) -> list[Grid]:
+        """Runs, and the differences of every pair."""
+        keys = list(self.runs[0].metrics) if self.runs else []
+        runs = [[each.run, *(each.metrics[key] for key in keys)] for each in self.runs]
+        pairs = [[f"{pair.first} - {pair.second}", *(pair.metrics[key] for key in keys)] for pair in self.pairs]
+        return [Grid(("run", *keys), runs), Grid(("paired difference", *keys), pairs)]
 
 
 class Costs(BaseModel):
@@ -193,6 +257,23 @@ class LedgerReport(Terms):
     worth: dict[str, Worth]
     verdict: str
 
+    @property
+    def headline(self) -> str:
+        """The verdict."""
+        return self.verdict
+
+    @property
+    def grids(self) -> list[Grid]:
+        """Models, paired differences, and what each view is worth."""
+        models = [[name, each.metrics[self.metric]] for name, each in self.models.items()]
+        differences = [[name, each.metrics[self.metric]] for name, each in self.differences.items()]
+        worth = [[view, each.alone, each.shapley, each.sentence] for view, each in self.worth.items()]
+        return [
+            Grid(("model", self.metric), models),
+            Grid(("paired difference", self.metric), differences),
+            Grid(("view", "alone", "Shapley value", "what it is worth"), worth),
+        ]
+
 
 class ConditionReport(BaseModel):
     """One disturbance: every model's score, the first one's change from clean, the share it kept, its lead over others.
@@ -230,3 +311,16 @@ class StressReport(Terms):
     resamples: int
     clean: ConditionReport
     conditions: list[ConditionReport] = Field(default_factory=list)
+
+    @property
+    def headline(self) -> str:
+        """The score on clean recordings, and the worst condition."""
+        first = next(iter(self.models))
+        worst = f"; worst: {self.conditions[0].title} {self.conditions[0].models[first]}" if self.conditions else ""
+        return f"{self.run}: {self.metric} {self.clean.models[first]} clean{worst}"
+
+    @property
+    def grids(self) -> list[Grid]:
+        """Every model under every condition, the worst first."""
+        rows = [[row.title, *row.models.values(), row.change] for row in (self.clean, *self.conditions)]
+        return [Grid(("condition", *self.models, "change"), rows)]

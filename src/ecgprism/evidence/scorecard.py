@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 
 from ecgprism.errors import ConfigError
 from ecgprism.evidence.evaluation import measure
-from ecgprism.evidence.reports import Report
+from ecgprism.evidence.reports import Report, classes_grid, metrics_grid
 from ecgprism.interface.answers import Answers, decide
 from ecgprism.interface.card import Kind
+from ecgprism.markup import Grid
 from ecgprism.metrics.contrasts import primary
 from ecgprism.metrics.intervals import Estimate
 
@@ -34,9 +35,19 @@ class Scorecard(Report):
         found = self.metrics[name]
         return found.value, found.low, found.high
 
+    @property
+    def headline(self) -> str:
+        """The mean area under the ROC curve, and on what."""
+        return f"macro_auroc {self.metrics['macro_auroc']} on {self.items} items of {self.patients} patients"
+
+    @property
+    def grids(self) -> list[Grid]:
+        """Every metric; by class, the most frequent first."""
+        return [metrics_grid(self.metrics), classes_grid(self.per_class, self.positives)]
+
     def __str__(self) -> str:
         """Return the metrics as lines of text."""
-        rows = [f"{name:18} {each.value:.3f} ({each.low:.3f}-{each.high:.3f})" for name, each in self.metrics.items()]
+        rows = [f"{name:18} {each}" for name, each in self.metrics.items()]
         return "\n".join([f"{self.items} items of {self.patients} patients, {self.kind}", *rows])
 
 

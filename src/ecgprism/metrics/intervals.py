@@ -62,6 +62,12 @@ class Estimate(BaseModel, frozen=True):
         """Whether value and interval exist."""
         return not (math.isnan(self.value) or math.isnan(self.low))
 
+    def __str__(self) -> str:
+        """Return value and interval, as in `0.893 (0.871-0.912)`; `?` after one of too few resamples."""
+        if math.isnan(self.value):
+            return "undefined"
+        return f"{self.value:.3f}" + (f" ({self.low:.3f}-{self.high:.3f}){'?' * self.shaky}" if self.known else "")
+
 
 class Difference(Estimate, frozen=True):
     """What is compared with 0: `p` is two-sided, `p_holm` corrected for the number of comparisons (None: not)."""
@@ -73,6 +79,13 @@ class Difference(Estimate, frozen=True):
     def sign(self) -> int:
         """1 or -1 when the interval lies above or below zero, 0 when it contains zero or is undefined."""
         return int(self.low > 0) - int(self.high < 0)
+
+    def __str__(self) -> str:
+        """Return value and interval with their signs; `*` where the interval does not contain zero."""
+        if math.isnan(self.value):
+            return "undefined"
+        return f"{self.value:+.3f}" + (f" ({self.low:+.3f} to {self.high:+.3f}){'*' * bool(self.sign)}"
+                                       if self.known else "")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

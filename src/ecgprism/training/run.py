@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import shutil
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
 from ecgprism.files import LOCK, atomic, locked
 from ecgprism.interface.storage import PLUGINS
+from ecgprism.markup import Grid, few, page
 from ecgprism.model.prism import PrismModel, parameters, versions
-from ecgprism.training.folder import CONFIG, LAST, OWN, Facts, clear, held, read_facts, write_facts
+from ecgprism.training.folder import CONFIG, HISTORY, LAST, OWN, Facts, clear, held, read_facts, write_facts
 from ecgprism.training.loggers import made_loggers
 from ecgprism.training.module import TrainingModule
 from ecgprism.training.preparation import Preparation, one_batch, prepare
@@ -30,7 +33,7 @@ from ecgprism.training.watch import Watch
 MAY_MOVE = ("corpus", "plugins", "init")  # paths; of those that count the content is compared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingResult:
     """A finished training: the best epoch's model (also in the run folder) and the history, one row per epoch."""
 
@@ -39,6 +42,32 @@ class TrainingResult:
     history: list[dict[str, float]]
     best_epoch: int
     seconds: float
+
+    def __repr__(self) -> str:
+        """Return how it went, in one line."""
+        auroc = next((row["val_macro_auroc"] for row in self.history if row["epoch"] == self.best_epoch), math.nan)
+        return (
+            f"TrainingResult({self.path}: best epoch {self.best_epoch} of {len(self.history)}, "
+            f"macro AUROC {auroc:.3f} on validation, {self.seconds:.0f} s)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the model, every epoch, and the picture that `plot_training` draws."""
+        card = self.model.card
+        facts = {
+            "views": ", ".join(self.model.branches),
+            "fusion": self.model.fusion_component.name,
+            "parameters": f"{parameters(self.model):,}",
+            "task": f"{card.task_name} ({card.kind}): {few(card.classes)}",
+            "input": f"{few(card.leads, 12)} at {card.rate_hz:g} Hz",
+            "best epoch": f"{self.best_epoch} of {len(self.history)}",
+            "time": f"{self.seconds:.0f} s",
+        }
+        shown = ("epoch", "train_loss", "val_loss", "val_macro_auroc", "val_macro_f1")
+        rows = [[f"{row[name]:.4g}" for name in shown] for row in self.history[::-1]]
+        # by name: a training does without matplotlib, and stands above what draws it
+        figure = import_module("ecgprism").plot_training(self.path) if (self.path / HISTORY).is_file() else None
+        return page(f"Run {self.path}", facts, [Grid(shown, rows, "epochs, the last one first")], figure=figure)
 
 
 def fit(
