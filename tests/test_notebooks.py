@@ -120,11 +120,10 @@ def test_a_line_of_many_classes_stays_a_line(corpus_path: Path) -> None:
 
 
 def test_a_run_shows_its_epochs_and_its_picture(run_path: Path) -> None:
-    from ecgprism.presentation.training import read_history
-
     from ecgprism.model.prism import PrismModel
+    from ecgprism.presentation.curves import history_of
 
-    history = read_history(run_path)
+    history = history_of(run_path)
     run = TrainingResult(run_path, PrismModel.load(run_path), history, 2, 12.3)
     read = shown(run, "wave, stft, meta", "2 of 2", f"{history[-1]['val_loss']:.4g}")
     assert len(read.sources) == 1

@@ -25,7 +25,7 @@ History = Sequence[Mapping[str, float]]
 def plot_training(histories: str | Path | Mapping[str, History]) -> Figure:
     """Return training and validation loss by epoch, the best one marked: of a run's folder, or of histories by name."""
     if isinstance(histories, str | Path):
-        histories = {Path(histories).name: _history(Path(histories))}
+        histories = {Path(histories).name: history_of(Path(histories))}
     figure = figure_of(3.4 * len(histories), 3)
     panels = np.atleast_1d(figure.subplots(1, len(histories), sharey=True))
     for panel, (name, rows) in zip(panels, histories.items(), strict=True):
@@ -43,7 +43,8 @@ def plot_training(histories: str | Path | Mapping[str, History]) -> Figure:
     return figure
 
 
-def _history(run: Path) -> list[dict[str, float]]:
+def history_of(run: Path) -> list[dict[str, float]]:
+    """Return the history of a run's folder, a row per epoch. Raises EcgprismError where there is none."""
     try:
         with (run / HISTORY).open(newline="", encoding="utf-8") as file:
             return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
