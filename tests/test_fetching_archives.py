@@ -33,7 +33,10 @@ def test_an_archive_is_unpacked_and_its_source_reads_it(replica: Replica, tmp_pa
     assert not (tmp_path / "x").exists()
     assert json.loads((tmp_path / "dataset.json").read_text())["unpacked"] == {"training2017.zip": 3}
     source = find("sources", "cinc2017")(tmp_path)
-    assert [entry.record_id for entry in source.entries()] == ["A00001", "A00002"]
+    # the last labels, beside the archive, go before those in it
+    assert [entry.record_id for entry in source.entries()] == ["A00001"]
+    first = find("sources", "cinc2017")(tmp_path, reference="REFERENCE.csv")
+    assert [entry.record_id for entry in first.entries()] == ["A00001", "A00002"]
 
 
 def test_unpacking_again_changes_nothing_and_repairs_what_is_damaged(replica: Replica, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_values_under_masks_that_training_never_showed_are_said_to_be_so(
     marked: Path, marked_ledger: Ledger, tmp_path: Path
 ) -> None:
     assert marked_ledger.report.notes == []
-    config = config_of(marked, PARTS, view_dropout=0, epochs=1)
+    config = config_of(marked, PARTS, view_dropout=0, coalitions=0, epochs=1)
     assert "of an untrained case" in ablate(config, tmp_path / "o", seeds=1, resamples=20).report.notes[0]
 
 
@@ -185,8 +185,8 @@ def test_the_control_has_at_least_the_parameters_of_the_fused_side(marked_ledger
 
 
 def test_a_duplicate_of_a_view_brings_nothing(tmp_path: Path) -> None:
-    """With a tone that each copy hears: where a single network is not yet sure, two copies are an ensemble."""
-    corpus = planted(tmp_path, tone=True)
+    """With a tone that each copy hears, and records enough: of few, two copies learn more than one, as an ensemble does."""
+    corpus = planted(tmp_path, tone=True, records=600)
     views = {"freq": FREQ, "again": FREQ}
     ledger = ablate(config_of(corpus, views, epochs=16), tmp_path / "out", seeds=1, folds=2, workers=2, resamples=300)
     assert ledger.report.models["fused"].metrics["macro_auroc"].value > 0.98

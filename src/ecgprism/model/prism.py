@@ -64,7 +64,6 @@ class PrismModel(nn.Module):
                 raise ConfigError(f"views.{name}: {name!r} cannot be a view's name; choose another, such as wave")
         self.spec, self.task, self.branches, self.dim = spec, task, dict(views), dim
         self.card = Card.of(spec, task, tuple(views))
-        self.fusion_component = fusion or Component(name="concat")
         self.views, self.encoders = nn.ModuleDict(), nn.ModuleDict()
         for name, branch in self.branches.items():
             at = f"views.{name}"
@@ -72,7 +71,10 @@ class PrismModel(nn.Module):
             chosen = branch.encoder or Component(name=fitting_encoder(view.shape))
             self.branches[name] = Branch(view=branch.view, encoder=chosen)
             self.views[name], self.encoders[name] = view, _build("encoders", chosen, at, (view.shape, dim))
-        self.fusion = _build("fusions", self.fusion_component, "fusion", (tuple(self.branches), dim))
+        fusion = fusion or Component(name="concat")
+        self.fusion = _build("fusions", fusion, "fusion", (tuple(self.branches), dim))
+        # with every option, as a saved model has it
+        self.fusion_component = _complete("fusions", fusion, 2)
         self.head = self.fusion.head(dim, len(task.classes))
         # With a single view its own head would be a second opinion on the same embedding.
         own = self.branches if len(self.branches) > 1 else ()
@@ -151,7 +153,7 @@ class PrismModel(nn.Module):
         card = (card or self.card).model_copy(update={"versions": versions(), "format": FORMAT_VERSION})
         network = {
             "views": {name: _described(branch) for name, branch in self.branches.items()},
-            "fusion": _complete("fusions", self.fusion_component, 2).model_dump(),
+            "fusion": self.fusion_component.model_dump(),
             "dim": self.dim,
             "plugins": plugins_of(type(part) for part in (*self.views.values(), *self.encoders.values(), self.fusion)),
         }
