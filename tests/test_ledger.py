@@ -185,10 +185,10 @@ def test_the_control_has_at_least_the_parameters_of_the_fused_side(marked_ledger
 
 
 def test_a_duplicate_of_a_view_brings_nothing(tmp_path: Path) -> None:
-    """With a tone that each copy hears, and records enough: of few, two copies learn more than one, as an ensemble does."""
+    """With a tone that each copy hears and records enough: of few, two copies learn more than one, like an ensemble."""
     corpus = planted(tmp_path, tone=True, records=600)
     views = {"freq": FREQ, "again": FREQ}
-    ledger = ablate(config_of(corpus, views, epochs=16), tmp_path / "out", seeds=1, folds=2, workers=2, resamples=300)
+    ledger = ablate(config_of(corpus, views, epochs=32), tmp_path / "out", seeds=1, folds=2, workers=2, resamples=300)
     assert ledger.report.models["fused"].metrics["macro_auroc"].value > 0.98
     for view in views:
         lost = ledger.report.differences[f"fused - without {view}"].metrics["macro_auroc"]
