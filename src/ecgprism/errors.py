@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,16 @@ def first_problem(error: ValidationError) -> str:
         return f"{key} is missing{more}"
     what = f"{message[0].lower()}{message[1:]}{more}"
     return f"{key} = {one_line(repr(problem['input']))}: {what}" if key else what
+
+
+def warn(message: str) -> None:
+    """Tell a Python caller of a problem as a warning, at the line of theirs that led to it."""
+    level, outermost, frame = 1, 1, inspect.currentframe()
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).startswith("ecgprism."):
+            outermost = level  # libraries between two frames of ours are not who asked
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=outermost + 1)
 
 
 def one_line(error: object, most: int = 200) -> str:

@@ -146,6 +146,7 @@ def ingest(
         done = run(
             source, root, target, rate_hz=rate, options=parsed, workers=workers, strict=strict, overwrite=overwrite,
             exclude=exclude or (), record_timeout_s=record_timeout, worker_memory_mb=worker_memory, progress=update,
+            note=lambda problem: None,  # told below, with all else
         )  # fmt: skip
     _tell(done)
 

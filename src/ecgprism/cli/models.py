@@ -104,6 +104,7 @@ def train(
     from ecgprism.evidence.evaluation import evaluate as run_evaluation
     from ecgprism.presentation.console import ConsoleWatch
     from ecgprism.training.run import fit
+    from ecgprism.training.watch import Watch
 
     given = list(overrides or ())
     given += [f"init={init}"] if init is not None else []
@@ -111,13 +112,14 @@ def train(
     given += [f"train.loggers=[{logger}]"] if logger else []
     parsed = read_config(config, given)
     shown = None if quiet or as_json else ConsoleWatch(out_console)
+    watch = shown or Watch()
     with shown or contextlib.nullcontext():
         if fast_dev_run:
             with tempfile.TemporaryDirectory() as folder:
-                fitted = fit(parsed, folder, fast_dev_run=True, overwrite=True, watch=shown)
-                run_evaluation(fitted.path, resamples=10, first=parsed.train.batch_size)
+                fitted = fit(parsed, folder, fast_dev_run=True, overwrite=True, watch=watch)
+                run_evaluation(fitted.path, resamples=10, first=parsed.train.batch_size, note=lambda said: None)
         else:
-            fitted = fit(parsed, needed(out, "--out RUN"), resume=resume, overwrite=overwrite, watch=shown)
+            fitted = fit(parsed, needed(out, "--out RUN"), resume=resume, overwrite=overwrite, watch=watch)
     if fast_dev_run:
         out_console.print("fast dev run: training, checkpoint, reload, evaluation - all passed; nothing was kept")
     elif as_json:
@@ -152,7 +154,7 @@ def evaluate(
     with progress_bar("evaluating") as update:
         result = run_evaluation(
             run, corpus=corpus, split=split, aggregate=aggregate.value if aggregate else None, out=out,
-            resamples=resamples, progress=update,
+            resamples=resamples, progress=update, note=lambda said: None,  # shown with the report
         )  # fmt: skip
     _show(result)
     if plots is not None:

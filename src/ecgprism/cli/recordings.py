@@ -175,7 +175,7 @@ def simulate(
             options |= {"n": n, "task": task.value}
             run_ingest(
                 "simulated", None, target, rate_hz=rate, options=options, workers=workers, overwrite=overwrite,
-                progress=update,
+                progress=update, note=say,
             )  # fmt: skip
         else:
             from ecgprism.sources.synthesis import synthesise

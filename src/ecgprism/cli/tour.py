@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ecgprism.cli.terminal import say
 from ecgprism.config import Config, parse_config
 from ecgprism.corpus.ingestion import ingest
 from ecgprism.errors import EcgprismError
@@ -17,7 +18,6 @@ from ecgprism.evidence.comparison import compare
 from ecgprism.evidence.evaluation import evaluate
 from ecgprism.formats import reading
 from ecgprism.prediction.files import predict
-from ecgprism.presentation.console import duration
 from ecgprism.presentation.curves import plot_intervals, plot_training
 from ecgprism.presentation.paper import plot
 from ecgprism.presentation.style import save
@@ -26,7 +26,7 @@ from ecgprism.simulator.conditions import CONDITIONS
 from ecgprism.simulator.simulation import simulate
 from ecgprism.sources.synthesis import write_wfdb
 from ecgprism.training.run import fit
-from ecgprism.training.watch import Watch
+from ecgprism.training.watch import Watch, duration
 
 MARK = ".ecgprism-demo"  # what this command made, it may replace
 OWN = re.compile(rf"{re.escape(MARK)}|corpus|corpus\.partial|runs|unseen\.(hea|dat|atr|wave)|(ecg|training|views)\.png")
@@ -77,7 +77,7 @@ def run_demo(out: Path, records: int, epochs: int, console: Console) -> None:
     (out / MARK).touch()
     console.print(f"1. Simulating {records} twelve-lead ECGs of {records // 2} patients, with noise, as a corpus")
     options = {"n": records, "task": "superdiagnostic"}
-    corpus = ingest("simulated", None, out / "corpus", options=options)
+    corpus = ingest("simulated", None, out / "corpus", options=options, note=say)
     console.print(
         f"   {corpus.path}: every recording is labelled NORM (normal), MI (infarction), STTC (ST or T change), CD\n"
         "   (conduction disturbance), HYP (hypertrophy), several at once or none of them"
@@ -90,7 +90,7 @@ def run_demo(out: Path, records: int, epochs: int, console: Console) -> None:
     for name in ("fused", *VIEWS):
         views = VIEWS if name == "fused" else {name: VIEWS[name]}
         fitted = fit(_config(corpus.path, views, epochs), out / "runs" / name, watch=_Line(console, name, epochs))
-        rows[name] = (*evaluate(fitted.path).value("macro_auroc"), fitted.seconds)
+        rows[name] = (*evaluate(fitted.path, note=say).value("macro_auroc"), fitted.seconds)
         histories[name] = fitted.history
     _show(rows, console)
     console.print(f"   {_worth(out / 'runs', rows)}", highlight=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ecgprism.corpus.ingestion import IngestReport, ingest
 from ecgprism.ecg.arrays import ArrayRecordings
+from ecgprism.errors import warn
 from ecgprism.interface.card import Kind, Table
 from ecgprism.sources.arrays import LABELS, ArraySource, content_digest
 
@@ -33,11 +33,12 @@ def ingest_arrays(
     workers: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
+    note: Callable[[str], None] = warn,
 ) -> IngestReport:
     """Make a corpus of signals X, (N, leads, samples) or a list of (leads, samples), and labels y.
 
     `y` has class names, lists of them, numbers with `classes`, or rows of 0 and 1 with `classes`. `patients` keeps
-    recordings of one patient in one split; without them each is its own. What needs saying is a warning. Raises
+    recordings of one patient in one split; without them each is its own. What needs saying goes to `note`. Raises
     ConfigError for what is missing, does not fit, or is no class (regression is not there).
     """
     recordings = ArrayRecordings.of(X, rate_hz, leads, unit)
@@ -51,8 +52,6 @@ def ingest_arrays(
         record_ids=record_ids,
         metadata=metadata,
     )
-    for note in source.notes:
-        warnings.warn(note, stacklevel=2)
     return ingest(
         source,
         f"array {content_digest(recordings)}",
@@ -61,4 +60,5 @@ def ingest_arrays(
         workers=workers,
         overwrite=overwrite,
         progress=progress,
+        note=note,
     )

@@ -56,7 +56,7 @@ from ecgprism.ecg.conditioning import prepared_signal
 from ecgprism.ecg.leads import lead_order
 from ecgprism.ecg.metadata import settle
 from ecgprism.ecg.quality import FLAGS, assess
-from ecgprism.errors import EcgprismError, ReadError, nearest, one_line
+from ecgprism.errors import EcgprismError, ReadError, nearest, one_line, warn
 from ecgprism.files import LOCK, PARTIAL, atomic, file_digest, to_disk
 from ecgprism.processes import RECORD_MEMORY_MB, RECORD_TIMEOUT_S, Failure, Limits, in_order, named
 from ecgprism.sources.contract import Entry, ItemSource, Labels, Source
@@ -92,6 +92,15 @@ class IngestReport:
         counts = {name: getattr(meta, name) for name in cls.__dataclass_fields__ if name in CorpusMeta.model_fields}
         return cls(path=path, resumed=resumed, meta=meta, **counts)
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What needs saying: what was rejected, masked, or taken for something else."""
+        said = [
+            f"{self.path}: {self.rejected} recordings rejected, see {self.path / REJECTED}" if self.rejected else "",
+            f"{self.path}: {self.flat_leads} flat leads, masked" if self.flat_leads else "",
+        ]
+        return (*filter(None, said), *self.notes)
+
     def __repr__(self) -> str:
         """Return what became of the recordings, in one line."""
         rejected = f"{self.rejected} rejected; " if self.rejected else ""
@@ -121,14 +130,15 @@ def ingest(
     record_timeout_s: float | None = RECORD_TIMEOUT_S,
     worker_memory_mb: int | None = RECORD_MEMORY_MB,
     progress: Progress = lambda done, total: None,
+    note: Callable[[str], None] = warn,
 ) -> IngestReport:
     """Read every recording of a source into the corpus folder `out` at `rate_hz`, in `workers` processes.
 
     The source is named, with its `root` and `options`, or is an object of one's own. A bad record goes to rejected.csv
     with its reason and does not stop the rest, unless `strict`; so does one that takes more than `record_timeout_s`
-    seconds or `worker_memory_mb` MiB to read. Raises AllRejectedError when no record is left, EcgprismError when `out`
-    exists (unless `overwrite`), when another process writes there, when record ids are duplicated, or when an
-    interrupted ingest was made with other settings.
+    seconds or `worker_memory_mb` MiB to read. `note` is told of every problem of the report (a warning). Raises
+    AllRejectedError when no record is left, EcgprismError when `out` exists (unless `overwrite`), when another process
+    writes there, when record ids are duplicated, or when an interrupted ingest was made with other settings.
     """
     out = Path(out).resolve() if Path(out).is_symlink() else Path(out)
     _check_out(out, overwrite)
@@ -161,7 +171,10 @@ def ingest(
             f"cannot write {error.filename or folder}: {error.strerror or error}; "
             "mend that and run the same command again: it goes on where it stopped"
         ) from None
-    return IngestReport.of(out, meta, resumed)
+    report = IngestReport.of(out, meta, resumed)
+    for problem in report.problems:
+        note(problem)
+    return report
 
 
 # --- one record

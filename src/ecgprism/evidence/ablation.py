@@ -35,6 +35,7 @@ from ecgprism.training.devices import set_threads
 from ecgprism.training.folder import COALITIONS, CONFIG, HISTORY, TEST, VALIDATION
 from ecgprism.training.preparation import Preparation, prepare
 from ecgprism.training.run import fit
+from ecgprism.training.watch import Watch
 
 RUNS = "runs"
 POLL_S = 1.0
@@ -251,7 +252,7 @@ def _start_worker(parent_pid: int, threads: int) -> None:
 def train_one(config: Config, out: Path, coalitions: bool) -> None:
     """Train one configuration, or go on with it, and write its predictions; the one of the test split comes last."""
     begun = (out / CONFIG).is_file()
-    model = fit(config, out, resume=begun, overwrite=not begun).model
+    model = fit(config, out, resume=begun, overwrite=not begun, watch=Watch()).model
     prepared = prepare(config)
     if coalitions:
         _write_coalitions(model, prepared, out / COALITIONS)

@@ -12,7 +12,7 @@ import pandas as pd
 from ecgprism.corpus.inputs import CorpusAssembler
 from ecgprism.corpus.splits import SPLITS
 from ecgprism.corpus.store import Corpus, Examples
-from ecgprism.errors import EcgprismError, listed
+from ecgprism.errors import EcgprismError, listed, warn
 from ecgprism.evidence.reports import EvaluationReport
 from ecgprism.evidence.run import Run, answers_on, as_table
 from ecgprism.evidence.verdicts import LEAST_PATIENTS
@@ -26,6 +26,7 @@ from ecgprism.metrics.contrasts import Scores, essentials
 from ecgprism.metrics.intervals import Estimate
 from ecgprism.metrics.scores import Floats
 from ecgprism.prediction.engines import engine_for
+from ecgprism.prediction.files import PROBLEM
 from ecgprism.training.folder import METRICS, PREDICTIONS
 
 NAMED = 30  # classes in a note
@@ -94,12 +95,15 @@ def evaluate(
     seed: int = 0,
     first: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    note: Callable[[str], None] = warn,
 ) -> Evaluation:
     """Evaluate a run on its own corpus (`split` test by default) or externally on another (all of it by default).
 
     Writes metrics.json and predictions.parquet into the run, or into `out` (required for another corpus, so that the
-    run's own numbers stay). `first` takes only that many items (a dry run). Raises EcgprismError when the corpus has
-    none of the model's classes, other leads or rate, or when the run's own corpus has changed since training.
+    run's own numbers stay). `first` takes only that many items (a dry run). `note` is told what the reader of the
+    numbers should know (a warning); what a model misses of a recording is the column `problem` of its predictions.
+    Raises EcgprismError when the corpus has none of the model's classes, other leads or rate, or when the run's own
+    corpus has changed since training.
     """
     opened = Run.open(run)
     card, judged = opened.card, Corpus(corpus) if isinstance(corpus, str | Path) else corpus or opened.corpus
@@ -129,11 +133,14 @@ def evaluate(
     )  # fmt: skip
     predictions = as_table(judged, examples, answers, thresholds)
     predictions = predictions.drop(columns=[TARGET + name for name in chosen.unlabelled])
+    predictions[PROBLEM] = _problems(card, judged, examples)
     folder = Path(out) if out is not None else opened.folder
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(folder / PREDICTIONS) as path:
         predictions.to_parquet(path, index=False)
     report.write(folder / METRICS)
+    for said in report.notes:
+        note(said)
     return Evaluation(report, predictions, folder)
 
 
@@ -263,6 +270,22 @@ def measure(
             label: {name: drawn[name][k].estimate() for name in PER_CLASS} for k, label in enumerate(answers.classes)
         },
     )
+
+
+def _problems(card: Card, corpus: Corpus, examples: Examples) -> list[str]:
+    """Return what the model misses of every item's recording: leads that are not there, or flat; empty for most."""
+    leads, flat = (corpus.records[name].iloc[examples.record] for name in ("leads", "flat_leads"))
+    return [
+        "; ".join(
+            f"{what}: {', '.join(names)}"
+            for what, names in (
+                ("leads missing", [lead for lead in card.leads if lead not in held]),
+                ("flat", [lead for lead in card.leads if lead in empty]),
+            )
+            if names
+        )
+        for held, empty in zip(leads, flat, strict=True)
+    ]
 
 
 def _positives(card: Card, examples: Examples) -> dict[str, int]:

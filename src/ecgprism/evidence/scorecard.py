@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import Field
 
-from ecgprism.errors import ConfigError
+from ecgprism.errors import ConfigError, listed, warn
 from ecgprism.evidence.evaluation import measure
 from ecgprism.evidence.reports import Report, classes_grid, metrics_grid
+from ecgprism.evidence.verdicts import LEAST_PATIENTS
 from ecgprism.interface.answers import Answers, decide
 from ecgprism.interface.card import Kind
 from ecgprism.markup import Grid
@@ -29,6 +31,7 @@ class Scorecard(Report):
     resamples: int
     metrics: dict[str, Estimate]
     per_class: dict[str, dict[str, Estimate]]
+    notes: list[str] = Field(default_factory=list)
 
     def value(self, name: str) -> tuple[float, float, float]:
         """Return value, low and high of a metric by name."""
@@ -62,12 +65,14 @@ def report(
     task: str = "",
     resamples: int = 1000,
     seed: int = 0,
+    note: Callable[[str], None] = warn,
 ) -> Scorecard:
     """Return the scorecard of probabilities (N, K) against targets: class numbers (N,), or 0 and 1 (N, K).
 
     Intervals resample `patients` (N,), each item by itself where they are not given. `kind` is multi-class when every
     row has exactly one class. `thresholds` (K,) decide multi-label answers (0.5): take them from validation data.
-    Raises ConfigError for shapes that do not fit and for what is no probability.
+    `note` is told what the reader of the numbers should know (a warning). Raises ConfigError for shapes that do not fit
+    and for what is no probability.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     if p.ndim == 1:
@@ -87,11 +92,26 @@ def report(
     item = tuple((str(n), 0) for n in range(len(p)))
     answers = Answers(kind, names, item, p, decide(p, kind, thresholds), numbers, truth)
     found = measure(answers, primary(task, names), resamples, seed)
+    notes = _notes(answers)
+    for said in notes:
+        note(said)
     return Scorecard(
         kind=kind, classes=names, items=len(p), patients=len(np.unique(numbers)),
         positives=dict(zip(names, truth.sum(axis=0).tolist(), strict=True)), resamples=resamples,
-        metrics=found.metrics, per_class=found.per_class,
+        metrics=found.metrics, per_class=found.per_class, notes=notes,
     )  # fmt: skip
+
+
+def _notes(answers: Answers) -> list[str]:
+    """Return what makes metrics undefined, or their intervals too narrow."""
+    counts = answers.truth.sum(axis=0)
+    none = [name for name, count in zip(answers.classes, counts, strict=True) if not 0 < count < len(answers)]
+    patients = len(np.unique(answers.patients))
+    narrow = f"{patients} patients, fewer than {LEAST_PATIENTS}: intervals over so few cover less than they say"
+    said = [
+        f"without items, or in all of them: {listed(none, 30)}: their AUROC, and all means over classes, are undefined"
+    ]
+    return [*(said if none else ()), *([narrow] if patients < LEAST_PATIENTS else ())]
 
 
 def _targets(targets: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ecgprism.ecg.recording import Recording
-from ecgprism.errors import ConfigError
+from ecgprism.errors import ConfigError, warn
 from ecgprism.formats import reading
 from ecgprism.formats.contract import Declaration
 from ecgprism.formats.wfdb import header_path
@@ -31,15 +31,15 @@ def convert(
     lead_aliases: Mapping[str, str] | None = None,
     fill: bool = False,
     overwrite: bool = False,
-    note: Note | None = None,
+    note: Note | None = warn,
 ) -> Path:
     """Read a recording of any format and write it as the suffix of `target` says: .hea, .edf or .dcm.
 
     Every value comes back within half a step of the integers: 0.1 uV where the range of the lead allows it, at most
     1 uV unless the range demands more; nothing is clipped. What cannot go along (channels that are no leads; to EDF and
-    DICOM, annotations) is said through `note`. With `fill`, EDF and DICOM get 0 mV where nothing was recorded, and EDF
-    at the end where its records do not come out even; without, both are refused. Raises ConfigError for a target that
-    cannot be, ReadError for the source, ConversionError for what the format cannot hold.
+    DICOM, annotations) is said through `note` (a warning). With `fill`, EDF and DICOM get 0 mV where nothing was
+    recorded, and EDF at the end where its records do not come out even; without, both are refused. Raises ConfigError
+    for a target that cannot be, ReadError for the source, ConversionError for what the format cannot hold.
     """
     source, target = Path(source), Path(target)
     _writer(target)
@@ -54,7 +54,7 @@ def write(
     *,
     fill: bool = False,
     overwrite: bool = False,
-    note: Note | None = None,
+    note: Note | None = warn,
 ) -> Path:
     """Write a recording as the suffix of `target` says; see `convert`. Name and identity are never written."""
     target = Path(target)

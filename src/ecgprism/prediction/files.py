@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -18,7 +17,7 @@ from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.metadata import is_missing
 from ecgprism.ecg.quality import doubts
 from ecgprism.ecg.recording import Recording
-from ecgprism.errors import EcgprismError, ReadError, one_line
+from ecgprism.errors import EcgprismError, ReadError, one_line, warn
 from ecgprism.formats.contract import Declaration
 from ecgprism.interface.answers import RULE, Answers, decide, rule_of, threshold_columns
 from ecgprism.interface.card import Card, Table
@@ -74,11 +73,6 @@ class Chunk:
         filled = pd.DataFrame(dict(columns), index=read).reindex(range(len(self.named)))
         problems = ["; ".join(each.remarks) if isinstance(each, Input) else str(each) for each in self.found]
         return pd.DataFrame(names).join(filled).assign(**{PROBLEM: problems})
-
-
-def warn(message: str) -> None:
-    """Tell a Python caller."""
-    warnings.warn(message, stacklevel=4)
 
 
 def predict(

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ecgprism.model.prism import parameters
 from ecgprism.presentation.tables import show_class_counts, table
 from ecgprism.training.preparation import Preparation
-from ecgprism.training.watch import Watch
+from ecgprism.training.watch import Watch, duration
 
 
 class ConsoleWatch(Watch):
@@ -99,9 +99,3 @@ class ConsoleWatch(Watch):
     def note(self, message: str) -> None:
         """Print a note."""
         self.console.print(f"[yellow]note:[/] {escape(message)}")
-
-
-def duration(seconds: float) -> str:
-    """Return for example `3 min 20 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -28,7 +28,7 @@ from ecgprism.training.loggers import made_loggers
 from ecgprism.training.module import TrainingModule
 from ecgprism.training.preparation import Preparation, one_batch, prepare
 from ecgprism.training.state import TrainingState
-from ecgprism.training.watch import Watch
+from ecgprism.training.watch import Watch, usual_watch
 
 MAY_MOVE = ("corpus", "plugins", "init")  # paths; of those that count the content is compared
 
@@ -85,8 +85,9 @@ def fit(
 
     The best checkpoint, early stopping, thresholds and calibration all come from the validation split. `resume` goes on
     from the last whole epoch of an interrupted run of the same configuration and data. `fast_dev_run` takes one batch
-    through every stage. `init` is a trained run to begin with, as `init` in the configuration. Raises EcgprismError
-    when another training writes into `out`.
+    through every stage. `init` is a trained run to begin with, as `init` in the configuration. `watch` is told how it
+    goes (without one: a line per epoch in a notebook, and warnings). Raises EcgprismError when another training writes
+    into `out`.
     """
     out = Path(out)
     if init is not None or resume:  # what is resumed has its weights already
@@ -104,7 +105,7 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     try:
         with locked(out, "training"):
-            return _fit(prepared, out, resume, watch or Watch())
+            return _fit(prepared, out, resume, watch or usual_watch())
     except Exception:  # whatever it was, it goes on; an interrupt is none, and leaves what can be resumed
         if not resume:
             _leave_nothing(out)

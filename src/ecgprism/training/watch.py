@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgprism.errors import listed
+from ecgprism.errors import listed, warn
 from ecgprism.interface.answers import NO_CHOICE
 from ecgprism.metrics.calibration import LEAST_POSITIVES, enough_positives
 from ecgprism.training.preparation import Preparation
@@ -18,7 +19,7 @@ OVERFIT_EPOCHS = 3  # this many epochs of rising validation loss under falling t
 
 
 class Watch:
-    """What a training tells while it runs; the command line draws it, the API is silent."""
+    """What a training tells while it runs; this one is silent."""
 
     def start(self, prepared: Preparation, seconds_per_epoch: float, first_epoch: int) -> None:
         """Called before the first step with the expected duration of an epoch."""
@@ -31,6 +32,53 @@ class Watch:
 
     def note(self, message: str) -> None:
         """Called with what the user should know (overfitting, early stop, classes missing in validation)."""
+
+
+class WarningWatch(Watch):
+    """Tells a Python caller what should be known as a warning, and else nothing."""
+
+    def note(self, message: str) -> None:
+        """Warn."""
+        warn(message)
+
+
+class LineWatch(WarningWatch):
+    """Tells a notebook besides what begins, and prints a line per epoch."""
+
+    def __init__(self) -> None:
+        """Nothing is told before `start`."""
+        self.epochs = 0
+
+    def start(self, prepared: Preparation, seconds_per_epoch: float, first_epoch: int) -> None:
+        """Print what is trained, and how long that may take."""
+        self.epochs = prepared.config.train.epochs
+        counts = ", ".join(f"{len(examples)} {split}" for split, examples in prepared.examples.items())
+        left = self.epochs - first_epoch
+        print(
+            f"{prepared.corpus.path}: {counts}; views {', '.join(prepared.model.branches)}; {left} epochs, about "
+            f"{duration(left * seconds_per_epoch)}",
+            flush=True,
+        )
+
+    def epoch(self, row: Mapping[str, float], improved: bool) -> None:
+        """Print the epoch's line."""
+        print(
+            f"epoch {int(row['epoch'])}/{self.epochs}  loss {row['train_loss']:.3f}  val loss {row['val_loss']:.3f}  "
+            f"AUROC {row['val_macro_auroc']:.4f}  F1 {row['val_macro_f1']:.3f}{'  best' * improved}",
+            flush=True,
+        )
+
+
+def usual_watch() -> Watch:
+    """Return the watch of who names none: lines in a notebook, warnings everywhere."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return WarningWatch() if getattr(shell, "kernel", None) is None else LineWatch()
+
+
+def duration(seconds: float) -> str:
+    """Return for example `3 min 20 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def absent_classes(classes: Sequence[str], target: NDArray[np.bool_]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ecgprism.errors import EcgprismError, one_line
+from ecgprism.errors import EcgprismError, one_line, warn
 from ecgprism.files import atomic
 from ecgprism.formats.anonymisation import aecg, dicom, edf, muse, scp, sierra
 from ecgprism.formats.anonymisation.checking import KNOWN, check, parsed
@@ -32,7 +32,7 @@ NOT_COVERED = (
 
 
 def anonymize(
-    source: str | Path, target: str | Path, *, key: str = "", overwrite: bool = False, note: Note | None = None
+    source: str | Path, target: str | Path, *, key: str = "", overwrite: bool = False, note: Note | None = warn
 ) -> Path:
     """Write a copy of an ECG file without what identifies the patient or the people and places of the recording.
 
@@ -43,7 +43,7 @@ def anonymize(
     age and sex of the source, and none of its names, numbers and dates. Raises AnonymisationError where that is not
     so, for a value that is none of an ECG, or for another format, and leaves nothing behind; ConfigError for a target
     that cannot be. `target` is the caller's: its name must not tell the patient either. `note` is told what was left
-    out and what no program can promise (NOT_COVERED).
+    out and what no program can promise (NOT_COVERED): a warning, unless it is another one.
     """
     source, target = Path(source), Path(target)
     check_target(source, target, [target], overwrite)
