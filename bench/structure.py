@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/ecgprism"
 PAGE = ROOT / "docs/architecture.md"
 BLOCK = re.compile(r"```mermaid\n.*?```\n", re.DOTALL)
-GROUND = {"errors", "files", "markup", "registry", "config", "archives", "processes"}
+GROUND = {"errors", "extras", "files", "markup", "registry", "config", "archives", "processes"}
 
 
 def parts() -> dict[str, set[str]]:

@@ -28,7 +28,7 @@ modules = pytest.mark.parametrize("module", FILES)
 
 #: The way of the data through the package: a file or folder imports those above it.
 ORDER = [
-    *("errors", "files", "markup", "registry", "catalogue", "config", "archives", "processes"),
+    *("errors", "extras", "files", "markup", "registry", "catalogue", "config", "archives", "processes"),
     *("ecg", "formats", "interface", "simulator", "sources", "datasets", "corpus"),
     *("model", "metrics", "training", "prediction", "classifier", "evidence", "presentation", "cli"),
     "__main__",

@@ -451,7 +451,7 @@ def test_a_device_or_a_logger_that_is_not_there_is_refused_before_anything_is_wr
     config = write_config(tmp_path / "c.yaml", corpus_path)
     for words, said in (
         (["train.device=cuda"], "this machine has none; there are: auto, cpu"),
-        (["--logger", "wandb"], "wandb is not installed: pip install wandb"),
+        (["--logger", "wandb"], "train.loggers: wandb needs wandb: pip install 'ecgprism[wandb]'"),
         (["train.loggers=[carbon]"], "train.loggers"),
     ):
         assert said in refuses("train", config, "--out", tmp_path / "run", *words)

@@ -18,7 +18,7 @@ from ecgprism.errors import EcgprismError
 from ecgprism.training import starter
 from ecgprism.training.preparation import prepare
 from ecgprism.training.run import fit
-from ecgprism.training.starter import first_configuration, write_starter
+from ecgprism.training.starter import first_configuration, init
 
 N = 60
 
@@ -52,7 +52,7 @@ def trained(made: starter.Starter, folder: Path) -> dict[str, Any]:
 
 
 def test_a_first_configuration_fits_its_corpus_and_says_why(corpus_path: Path, tmp_path: Path) -> None:
-    made = write_starter(corpus_path, tmp_path / "mine.yaml")
+    made = init(corpus_path, tmp_path / "mine.yaml")
     config = read_config(tmp_path / "mine.yaml")
     corpus = Corpus(corpus_path)
     prepared = prepare(config)
@@ -64,7 +64,7 @@ def test_a_first_configuration_fits_its_corpus_and_says_why(corpus_path: Path, t
         assert said in made.text
     assert config.train.batch_size == 8  # some steps an epoch
     with pytest.raises(FileExistsError):
-        write_starter(corpus_path, tmp_path / "mine.yaml")
+        init(corpus_path, tmp_path / "mine.yaml")
     with pytest.raises(EcgprismError, match="no task 'rythm'"):
         first_configuration(corpus, "rythm")
 
@@ -112,7 +112,7 @@ def at_rate(folder: Path, samples: int, rate_hz: float) -> Corpus:
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path: Path, labels: list[Any], said: str) -> None:
     with pytest.raises(EcgprismError, match=said) as error:
-        write_starter(corpus_of(tmp_path, labels).path, tmp_path / "mine.yaml")
+        init(corpus_of(tmp_path, labels).path, tmp_path / "mine.yaml")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "mine.yaml").exists()
 

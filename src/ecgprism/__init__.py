@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ecgprism.corpus.arrays import ingest_arrays
     from ecgprism.corpus.ingestion import ingest
     from ecgprism.corpus.store import Corpus
+    from ecgprism.datasets.catalogue import datasets_table
     from ecgprism.datasets.fetching import fetch
     from ecgprism.ecg.recording import Recording
     from ecgprism.errors import ConfigError, EcgprismError, ReadError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ecgprism.evidence.suspects import audit
     from ecgprism.formats.anonymisation.copies import anonymize
     from ecgprism.formats.conversion import convert
+    from ecgprism.formats.description import info
     from ecgprism.formats.reading import open_recording, read
     from ecgprism.interface.storage import pull
     from ecgprism.model.prism import PrismModel
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ecgprism.registry import components, load_plugin, register
     from ecgprism.simulator.simulation import simulate
     from ecgprism.training.run import fit
+    from ecgprism.training.starter import init
 
 _HOME = {
     "Config": "config",
@@ -55,12 +58,15 @@ _HOME = {
     "compare": "evidence.comparison",
     "components": "registry",
     "convert": "formats.conversion",
+    "datasets_table": "datasets.catalogue",
     "embed": "prediction.files",
     "evaluate": "evidence.evaluation",
     "fetch": "datasets.fetching",
     "fit": "training.run",
+    "info": "formats.description",
     "ingest": "corpus.ingestion",
     "ingest_arrays": "corpus.arrays",
+    "init": "training.starter",
     "load_plugin": "registry",
     "open_recording": "formats.reading",
     "plot": "presentation.paper",
@@ -98,12 +104,15 @@ __all__ = [
     "compare",
     "components",
     "convert",
+    "datasets_table",
     "embed",
     "evaluate",
     "fetch",
     "fit",
+    "info",
     "ingest",
     "ingest_arrays",
+    "init",
     "load_plugin",
     "open_recording",
     "plot",

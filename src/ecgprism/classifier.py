@@ -19,6 +19,7 @@ from ecgprism.corpus.arrays import ingest_arrays
 from ecgprism.corpus.splits import stratified
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import ConfigError, EcgprismError
+from ecgprism.extras import needs
 from ecgprism.model.prism import PrismModel
 from ecgprism.prediction.files import PROBLEM, predict
 from ecgprism.training.run import fit as train
@@ -28,8 +29,8 @@ try:
     from sklearn.utils import Tags
     from sklearn.utils.multiclass import check_classification_targets, type_of_target
     from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
-except ImportError:  # an extra
-    raise ConfigError("PrismClassifier needs scikit-learn: pip install 'ecgprism[sklearn]'") from None
+except ImportError:
+    raise ConfigError(needs("PrismClassifier", "sklearn")) from None
 
 LONGEST_WINDOW_S = 30.0
 

@@ -96,6 +96,9 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Logger = Literal["tensorboard", "csv", "mlflow", "wandb"]
 
 
+Precision = Literal["auto", "32", "32-true", "bf16", "bf16-mixed", "16", "16-mixed"]
+
+
 class Train(_Section):
     """How to train.
 
@@ -107,6 +110,9 @@ class Train(_Section):
 
     `lr_scale` multiplies the rate of parts (`encoders`, `encoders.wave`, `fusion`, `heads`); parts under `freeze` learn
     nothing, up to the epoch `thaw_epoch` (from 1) where that is given: a linear probe first, then all.
+
+    `device`, `devices` (one, or its number in a list) and `precision` are as Lightning has them; `auto` takes an
+    accelerator where there is one, and bfloat16 where that computes in it.
     """
 
     epochs: Annotated[int, Field(gt=0, le=100_000)] = 30
@@ -128,8 +134,25 @@ class Train(_Section):
     monitor: Literal["macro_auroc", "macro_f1", "loss"] = "macro_auroc"
     patience: Annotated[int, Field(gt=0)] = 10
     loggers: list[Logger] = ["tensorboard"]
-    precision: Literal["auto", "32", "bf16"] = "auto"
+    precision: Precision = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: Literal[1] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1)] = 1
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_lightning_has_it(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _one_device(cls, value: Any) -> Any:
+        many = len(value) > 1 if isinstance(value, list) else value != 1
+        if many:
+            raise ValueError(
+                "a training takes one device: 1, or [2] for the third one; several trainings at a time are `ecgprism "
+                "ablate --workers`, or one command each"
+            )
+        return value
 
 
 class Config(_Section):

@@ -10,7 +10,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ecgprism.cli.terminal import app, err_console, key_values, needed, out_console, progress_bar, say
+from ecgprism.cli.terminal import (
+    JsonOption,
+    app,
+    err_console,
+    key_values,
+    needed,
+    out_console,
+    print_json,
+    progress_bar,
+    say,
+)
 
 if TYPE_CHECKING:
     from ecgprism.corpus.ingestion import IngestReport
@@ -34,6 +44,7 @@ class Kind(StrEnum):
 @app.command("list")
 def list_components(
     kind: Annotated[Kind | None, typer.Argument(help="what to list (default: all kinds)")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show every component with its options: views, encoders, fusions, sources.
 
@@ -41,6 +52,9 @@ def list_components(
     """
     from ecgprism.catalogue import described
 
+    if as_json:
+        print_json({each.value: described(each.value) for each in ([kind] if kind else Kind)})
+        return
     for each in [kind] if kind else Kind:
         table = Table(box=None, pad_edge=False, title=None if kind else f"\n{each.value}", title_justify="left")
         for title in ("name", "options (with defaults)", "what it is"):
@@ -51,7 +65,7 @@ def list_components(
 
 
 @app.command("datasets")
-def list_datasets() -> None:
+def list_datasets(as_json: JsonOption = False) -> None:
     """Show the open data sets that `fetch` knows: size, leads, labels, licence, and what reads them.
 
     Example: `ecgprism datasets`
@@ -59,6 +73,9 @@ def list_datasets() -> None:
     from ecgprism.datasets.catalogue import datasets_table
 
     rows = datasets_table()
+    if as_json:
+        print_json(rows)
+        return
     shown = ("name", "records", "leads", "rate (Hz)", "size (about)", "licence")
     table = Table(box=None, pad_edge=False)
     for title in (*shown, "what it is"):

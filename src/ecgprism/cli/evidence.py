@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ecgprism.cli.terminal import app, err_console, needed, out_console, parent_made, progress_bar
+from ecgprism.cli.terminal import JsonOption, app, err_console, needed, out_console, parent_made, progress_bar
 
 if TYPE_CHECKING:
     from ecgprism.evidence.ablation import AblationProgress
@@ -36,6 +36,7 @@ def ablate(
     threads: Annotated[int, typer.Option(help="threads of each training", min=1)] = 1,
     resamples: Annotated[int, typer.Option(help="bootstrap resamples", min=2)] = 1000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace another ablation")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Find out what each view is worth: every view alone, the model without it, the whole, and controls of its size.
 
@@ -59,6 +60,9 @@ def ablate(
             overwrite=overwrite, show=show,
         )  # fmt: skip
     save(plot_ledger(ledger.report), target / "ledger.png")
+    if as_json:
+        print(ledger.report.to_json(), end="")
+        return
     _show_ledger(ledger.report)
     out_console.print(f"written: {escape(str(target / 'ledger.json'))}, ledger.png, and the runs beside them")
     out_console.print(f"[bold]{escape(ledger.verdict)}[/]", highlight=False)
@@ -119,6 +123,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="two evaluated runs or more, tested on the same records")],
     out: Annotated[Path | None, typer.Option(help="JSON file to write")] = None,
     resamples: Annotated[int, typer.Option(help="bootstrap resamples", min=2)] = 1000,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare runs on the same test records: paired bootstrap, DeLong by class, McNemar, Holm for more than two.
 
@@ -127,9 +132,13 @@ def compare(
     from ecgprism.evidence.comparison import compare as run_comparison
 
     report = run_comparison(runs, resamples=resamples)
-    _show_comparison(report)
+    if as_json:
+        print(report.to_json(), end="")
+    else:
+        _show_comparison(report)
     if out is not None:
         report.write(out)
+    if out is not None and not as_json:
         out_console.print(f"written: {escape(str(out))}")
 
 
@@ -146,6 +155,7 @@ def stress(
     records: Annotated[int | None, typer.Option(help="take only so many recordings", min=1)] = None,
     out: Annotated[Path | None, typer.Option(help="folder for the results (default: the run)")] = None,
     resamples: Annotated[int, typer.Option(help="bootstrap resamples", min=2)] = 1000,
+    as_json: JsonOption = False,
 ) -> None:
     """Test a run under noise, lost leads, swapped electrodes, other rates and clocks, missing metadata and views.
 
@@ -166,6 +176,9 @@ def stress(
         )  # fmt: skip
     folder = out or run
     save(plot_stress(report), folder / "stress.png")
+    if as_json:
+        print(report.to_json(), end="")
+        return
     _show_stress(report)
     out_console.print(f"written: {escape(str(folder / 'stress.json'))}, stress.png beside it")
 

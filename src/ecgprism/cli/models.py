@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from ecgprism.cli.terminal import (
     DamagedOption,
+    JsonOption,
     LeadOption,
     LeadsOption,
     RateOption,
@@ -24,6 +25,7 @@ from ecgprism.cli.terminal import (
     needed,
     out_console,
     parent_made,
+    print_json,
     progress_bar,
     say,
 )
@@ -60,7 +62,7 @@ def init(
     Example: `ecgprism init --corpus corpora/mine --out mine.yaml`
     """
     from ecgprism.errors import EcgprismError
-    from ecgprism.training.starter import write_starter
+    from ecgprism.training.starter import init as write_starter
 
     if out.exists():
         raise EcgprismError(f"{out}: exists already; choose another --out")
@@ -82,7 +84,7 @@ def train(
         str | None, typer.Option(help="tensorboard, csv, mlflow, wandb, joined by commas (offline by default)")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="say nothing but errors and the last line")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print the result as JSON, and nothing else")] = False,
+    as_json: JsonOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run")] = False,
     fast_dev_run: Annotated[
@@ -97,7 +99,6 @@ def train(
     `ecgprism train mine.yaml --init runs/a --freeze encoders train.thaw_epoch=3 --out runs/c`
     """
     import contextlib
-    import json
     import tempfile
 
     from ecgprism.config import read_config
@@ -124,7 +125,7 @@ def train(
         out_console.print("fast dev run: training, checkpoint, reload, evaluation - all passed; nothing was kept")
     elif as_json:
         facts = {"run": str(out), "best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
-        print(json.dumps({**facts, "history": fitted.history}))
+        print_json({**facts, "history": fitted.history})
     else:
         out_console.print(
             f"[bold]{escape(str(out))}[/]: best epoch {fitted.best_epoch} of {len(fitted.history)}, "
@@ -143,6 +144,7 @@ def evaluate(
     plots: Annotated[
         Path | None, typer.Option(help="folder for ROC, precision-recall, reliability, confusion, training")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Evaluate a run with 95% intervals; writes metrics.json and predictions.parquet.
 
@@ -156,7 +158,10 @@ def evaluate(
             run, corpus=corpus, split=split, aggregate=aggregate.value if aggregate else None, out=out,
             resamples=resamples, progress=update, note=lambda said: None,  # shown with the report
         )  # fmt: skip
-    _show(result)
+    if as_json:
+        print(result.report.to_json(), end="")
+    else:
+        _show(result)
     if plots is not None:
         from ecgprism.presentation.curves import plot_answers, plot_training
         from ecgprism.presentation.style import save
@@ -164,7 +169,8 @@ def evaluate(
         plots.mkdir(parents=True, exist_ok=True)
         for name, figure in {**plot_answers(result.path), "training": plot_training(run)}.items():
             save(figure, plots / f"{name}.png")
-        out_console.print(f"pictures: {escape(str(plots))}")
+        if not as_json:
+            out_console.print(f"pictures: {escape(str(plots))}")
 
 
 @app.command()
@@ -182,6 +188,7 @@ def predict(
     metadata_table: TableOption = None,
     column: ColumnOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="stop at the first bad file")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Predict on files of any length and rate: a probability per class, the label(s), and the rule that filled them.
 
@@ -201,7 +208,11 @@ def predict(
         run, paths, declared=declared, metadata=key_values(metadata or []), metadata_table=metadata_table,
         metadata_columns=names(column), strict=strict, note=say,
     )  # fmt: skip
+    if as_json:
+        print_json(table.astype(object).where(table.notna(), None).to_dict(orient="records"))
     if out is None:
+        if as_json:
+            return
         if out_console.is_terminal:
             show_predictions(out_console, table)
         else:
@@ -209,7 +220,8 @@ def predict(
         return
     with atomic(parent_made(out)) as path:
         table.to_csv(path, index=False)
-    out_console.print(f"[bold]{escape(str(out))}[/]: {len(table)} recordings")
+    if not as_json:
+        out_console.print(f"[bold]{escape(str(out))}[/]: {len(table)} recordings")
 
 
 @app.command()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from ecgprism.cli.terminal import (
     DamagedOption,
+    JsonOption,
     LeadOption,
     LeadsOption,
     RateOption,
@@ -22,10 +24,14 @@ from ecgprism.cli.terminal import (
     needed,
     out_console,
     parent_made,
+    print_json,
     progress_bar,
     say,
 )
 from ecgprism.errors import EcgprismError
+
+if TYPE_CHECKING:
+    from ecgprism.formats.description import RecordingInfo
 
 
 @app.command()
@@ -40,48 +46,57 @@ def info(
     leads: LeadsOption = None,
     zero: ZeroOption = None,
     accept_damaged: DamagedOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what a recording holds: format, leads, rate, length, units as found, patient, quality, annotations.
 
     Examples: `ecgprism info ecg.xml --plot ecg.png` ·
-    `ecgprism info watch.csv --rate 512 --unit uV --leads I`
+    `ecgprism info watch.csv --rate 512 --unit uV --leads I` · `ecgprism info ecg.xml --json`
     """
-    from ecgprism.ecg.quality import FLAGS, assess, doubts
+    from ecgprism.ecg.quality import FLAGS
     from ecgprism.formats import reading
+    from ecgprism.formats.description import info_of
     from ecgprism.presentation.style import check_picture
 
     if plot is not None:
         check_picture(plot)
     recording = reading.read_declared(path, declaration(lead, rate, unit, leads, zero, accept_damaged))
-    quality = assess(recording)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    units = ", ".join(sorted(set(recording.units) - {"derived"})) or "mV"
-    beats = [a for a in recording.annotations if a.symbol]
-    rows = {
-        "format": recording.format,
-        "leads": ", ".join(recording.leads),
-        "length": f"{recording.duration_s:.1f} s, {recording.signal.shape[1]} samples at {recording.rate_hz:g} Hz",
-        "units as found": units,
-        "derived": ", ".join(n for n, u in zip(recording.leads, recording.units, strict=False) if u == "derived"),
-        "skipped": ", ".join(recording.skipped),
-        "not recorded": f"{quality.missing:.1%}" if quality.missing else "",
-        **{flag: ", ".join(getattr(quality, flag)) for flag in FLAGS},
-        "quality": "no lead flagged" if quality.good else "",
-        "doubtful": "; ".join(doubts(recording)),
-        "patient": ", ".join(f"{key} {value}" for key, value in recording.metadata.items()),
-        "annotations": f"{len(recording.annotations)} ({len(beats)} beats)" if recording.annotations else "",
-        **recording.details,
-    }
-    for name, value in rows.items():
-        if value:
-            table.add_row(name, escape(value))
-    out_console.print(table)
+    found = info_of(recording)
+    if as_json:
+        print_json(found)
+    else:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, value in _rows(found, FLAGS).items():
+            if value:
+                table.add_row(name, escape(value))
+        out_console.print(table)
     if plot is not None:
         from ecgprism.presentation.paper import plot as plot_recording
         from ecgprism.presentation.style import save
 
         save(plot_recording(recording, path.name), parent_made(plot))
-        out_console.print(f"picture: {escape(str(plot))}")
+        if not as_json:
+            out_console.print(f"picture: {escape(str(plot))}")
+
+
+def _rows(found: RecordingInfo, flags: Sequence[str]) -> dict[str, str]:
+    """Return what `info` shows, by name; what is empty is left out."""
+    quality = found.quality
+    return {
+        "format": found.format,
+        "leads": ", ".join(found.leads),
+        "length": f"{found.duration_s:.1f} s, {found.samples} samples at {found.rate_hz:g} Hz",
+        "units as found": ", ".join(found.units),
+        "derived": ", ".join(found.derived),
+        "skipped": ", ".join(found.skipped),
+        "not recorded": f"{quality.missing:.1%}" if quality.missing else "",
+        **{flag: ", ".join(getattr(quality, flag)) for flag in flags},
+        "quality": "no lead flagged" if quality.good else "",
+        "doubtful": "; ".join(found.doubts),
+        "patient": ", ".join(f"{key} {value}" for key, value in found.metadata.items()),
+        "annotations": f"{found.annotations} ({found.beats} beats)" if found.annotations else "",
+        **found.details,
+    }
 
 
 @app.command()

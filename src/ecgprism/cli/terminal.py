@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import sys
 import time
@@ -125,6 +127,28 @@ ZeroOption = Annotated[float | None, typer.Option(help="the number that means 0 
 DamagedOption = Annotated[
     bool, typer.Option("--accept-damaged", help="read files whose sums or lengths do not fit, and say so")
 ]
+#: of every command that has something to tell a program
+JsonOption = Annotated[bool, typer.Option("--json", help="print the result as JSON, and nothing else")]
+
+
+def print_json(value: object) -> None:
+    """Print a value as one JSON text; what is undefined is null."""
+    import json
+
+    print(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has for a value: no NaN, no tuples, no types of NumPy."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def declaration(

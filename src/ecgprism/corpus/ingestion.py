@@ -412,9 +412,11 @@ def _check_out(out: Path, overwrite: bool) -> None:
     elif aside.is_dir() and (out / META).is_file():
         delete_own(aside)
     if not overwrite:
-        raise EcgprismError(f"{out}: exists already; choose another --out, or --overwrite it")
+        raise EcgprismError(
+            f"{out}: exists already; choose another folder, or overwrite it (--overwrite, overwrite=True)"
+        )
     if not (out / META).is_file():
-        raise EcgprismError(f"{out}: is no corpus, so it is not overwritten; choose another --out")
+        raise EcgprismError(f"{out}: is no corpus, so it is not overwritten; choose another folder")
     if foreign := foreign_files(out):
         raise EcgprismError(f"{out}: holds {foreign[0]!r} besides a corpus, so it is not overwritten; move that away")
 

@@ -109,10 +109,10 @@ def delete_own(folder: Path) -> None:
 def claimed(folder: Path) -> Iterator[None]:
     """Make the folder of an ingest and hold it alone. Raises EcgprismError for one that is not an ingest's, or busy."""
     if folder.exists() and not folder.is_dir():
-        raise EcgprismError(f"{folder}: a file is in the way; move it, or choose another --out")
+        raise EcgprismError(f"{folder}: a file is in the way; move it, or choose another folder")
     if folder.is_dir() and (foreign := foreign_files(folder)):
         raise EcgprismError(
-            f"{folder}: holds {foreign[0]!r}, so it is no interrupted ingest; move it away, or choose another --out"
+            f"{folder}: holds {foreign[0]!r}, so it is no interrupted ingest; move it away, or choose another folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

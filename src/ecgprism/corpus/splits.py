@@ -134,5 +134,5 @@ def refuse_leaks(
                 who = f"patient {key}" if kind == "patient" else f"the identical waveform (patient {patient})"
                 raise EcgprismError(
                     f"{who} stands in two splits: {other} in {other_split}, {record} in {name}; "
-                    f"correct the source's split, or ingest again with --exclude {record}"
+                    f"correct the source's split, or ingest again with --exclude {record} (exclude=[...])"
                 )

@@ -136,7 +136,9 @@ def plan(config: Config, out: Path, seeds: int, folds: int) -> Ablation:
     if len(config.views) < 2:
         raise ConfigError(f"views: an ablation compares at least two views; there is only {', '.join(config.views)}")
     if config.fold is not None:
-        raise ConfigError(f"fold = {config.fold!r}: an ablation makes its own folds; leave it out and give --folds")
+        raise ConfigError(
+            f"fold = {config.fold!r}: an ablation makes its own folds; leave it out and give --folds (folds=)"
+        )
     for plugin in config.plugins:
         load_plugin(plugin)
     ablation = Ablation(config, out, seeds, folds)
@@ -149,7 +151,9 @@ def plan(config: Config, out: Path, seeds: int, folds: int) -> Ablation:
             if fold in (0, 1):
                 size[subset] = parameters(prepared.model)
             if not len(prepared.examples["test"]):
-                raise EcgprismError(f"{config.corpus}: its split has no test part; give --folds to make parts of it")
+                raise EcgprismError(
+                    f"{config.corpus}: its split has no test part; give --folds (folds=) to make parts of it"
+                )
     return replace(ablation, size=size, metric=metric)
 
 

@@ -149,17 +149,19 @@ def _check(run: Run, corpus: Corpus, split: str, *, needs_out: bool, external: b
     if not external and not run.trained_on(corpus):
         raise EcgprismError(
             f"{corpus.path}: has changed since {run.folder} was trained; to test on it all the same, name it with "
-            "--corpus"
+            "--corpus (corpus=)"
         )
     if split not in ("all", *SPLITS):
         raise EcgprismError(f"split {split!r}: expected test, val, train or all")
     if needs_out:
-        raise EcgprismError(f"{corpus.path} is not the corpus of {run.folder}: say where its results go with --out DIR")
+        raise EcgprismError(
+            f"{corpus.path} is not the corpus of {run.folder}: say where its results go with --out (out=)"
+        )
     spec = run.card.spec
     if corpus.rate_hz != spec.rate_hz:
         raise EcgprismError(
             f"{corpus.path}: {corpus.rate_hz:g} Hz, the model takes {spec.rate_hz:g} Hz; "
-            f"ingest again with --rate {spec.rate_hz:g}"
+            f"ingest again with --rate {spec.rate_hz:g} (rate_hz=)"
         )
     if not set(spec.leads) & set(corpus.leads):
         raise EcgprismError(f"{corpus.path}: has none of the model's leads {', '.join(spec.leads)}")

@@ -95,7 +95,7 @@ def ablate(
     ablation = plan(config, out, seeds, folds)
     there = held(out)
     if there and PLAN not in there:
-        raise EcgprismError(f"{out}: is not empty and no ablation; choose another --out")
+        raise EcgprismError(f"{out}: is not empty and no ablation; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out, "ablation"):
         _claim(ablation, overwrite, threads)
@@ -123,7 +123,10 @@ def _claim(ablation: Ablation, overwrite: bool, threads: int) -> None:
         if not overwrite:
             key = changed[0]
             shown = f"{before.get(key)}, now {now[key]}" if isinstance(now[key], int) else "other content"
-            raise EcgprismError(f"{out}: was begun with {key}: {shown}; choose another --out, or --overwrite it")
+            raise EcgprismError(
+                f"{out}: was begun with {key}: {shown}; choose another folder, or overwrite it "
+                "(--overwrite, overwrite=True)"
+            )
         (out / LEDGER).unlink(missing_ok=True)
         shutil.rmtree(out / RUNS, ignore_errors=True)
     with atomic(out / PLAN) as path:

@@ -50,7 +50,9 @@ class Run:
         """The corpus, with the splits that it was trained on; it may have changed since. Raises EcgprismError."""
         path = self.moved_to or self.config.corpus
         if not path.exists():
-            raise EcgprismError(f"{path.absolute()}: the corpus of {self.folder} is not there; say where with --corpus")
+            raise EcgprismError(
+                f"{path.absolute()}: the corpus of {self.folder} is not there; say where with --corpus (corpus=)"
+            )
         corpus = Corpus(path)
         if self.config.fold is None:
             return corpus

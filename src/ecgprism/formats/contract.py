@@ -118,7 +118,7 @@ def millivolts_per(unit: str, where: str) -> float:
     if factor is None:
         said = f"has unit {unit[:40]!r}" if unit.strip() else "says no unit"
         hint = nearest(unit[:40], ["mV", "uV", "nV", "V"])
-        raise ReadError(f"{where} {said}{hint} Declare it, as in --unit uV or --unit 5uV")
+        raise ReadError(f'{where} {said}{hint} Declare it, as in --unit uV or --unit 5uV (unit="5uV")')
     return factor
 
 
@@ -195,7 +195,7 @@ def _chosen(
         names = [channel.name for channel in channels]
         raise ReadError(
             f"{path}: no channel is a known ECG lead (channels: {', '.join(map(repr, names[:20]))})"
-            f"{nearest(names[0][:40], LEADS)} Declare other spellings, as in --lead "
+            f"{nearest(names[0][:40], LEADS)} Declare other spellings (lead_aliases={{...}}), as in --lead "
             f"{_option(names[0] + '#1' if names.count(names[0]) > 1 else names[0])}"
         )
     if len({channel.rate_hz for _, channel in kept}) > 1:
@@ -211,7 +211,7 @@ def _chosen(
         by_position = ",".join(LEADS[: len(channels)][:12])
         raise ReadError(
             f"{path}: lead {double} is there more than once ({', '.join(map(repr, names[:5]))}); say which is which, "
-            f"as in --leads {by_position}, or as in --lead {_option(names[0] + '#2')}"
+            f"as in --leads {by_position} (leads=[...]), or as in --lead {_option(names[0] + '#2')}"
         )
     return kept, skipped
 
@@ -348,7 +348,9 @@ def damaged(path: Path, declared: Declaration, faults: Sequence[str]) -> dict[st
         return {}
     if not declared.accept_damaged:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise ReadError(f"{path}: {faults[0]}{more}: it is damaged; --accept-damaged reads it all the same")
+        raise ReadError(
+            f"{path}: {faults[0]}{more}: it is damaged; --accept-damaged (accept_damaged=True) reads it all the same"
+        )
     return {"damaged": " | ".join(faults[:20])}
 
 

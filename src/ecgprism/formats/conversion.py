@@ -13,12 +13,12 @@ from ecgprism.formats import reading
 from ecgprism.formats.contract import Declaration
 from ecgprism.formats.wfdb import header_path
 from ecgprism.formats.writing import dicom, edf, wfdb
-from ecgprism.formats.writing.contract import LIMIT, STEPS_UV, ConversionError, Note, digitise, library
+from ecgprism.formats.writing.contract import LIMIT, STEPS_UV, ConversionError, Note, digitise
 from ecgprism.formats.writing.dicom import coded
 
 # fmt: off
 __all__ = [
-    "LIMIT", "STEPS_UV", "ConversionError", "Note", "check_target", "coded", "convert", "digitise", "library", "write",
+    "LIMIT", "STEPS_UV", "ConversionError", "Note", "check_target", "coded", "convert", "digitise", "write",
 ]
 # fmt: on
 
@@ -78,7 +78,9 @@ def check_target(source: Path | None, target: Path, files: Sequence[Path], overw
         raise ConfigError(f"{target}: source and target are the same file")
     taken = [path for path in files if path.exists()]
     if taken and not overwrite:
-        raise ConfigError(f"{taken[0]} exists already; choose another name, or overwrite it (--overwrite)")
+        raise ConfigError(
+            f"{taken[0]} exists already; choose another name, or overwrite it (--overwrite, overwrite=True)"
+        )
     if not target.parent.is_dir():
         raise ConfigError(f"{target}: the folder {target.parent} does not exist")
 

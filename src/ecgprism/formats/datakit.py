@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
 import warnings
@@ -14,6 +13,7 @@ from typing import Any
 from ecgprism.ecg.leads import canonical_lead
 from ecgprism.ecg.metadata import demographics
 from ecgprism.errors import ReadError, one_line
+from ecgprism.extras import library, needs
 from ecgprism.formats.contract import Channel, Declaration, FileContent
 from ecgprism.formats.groups import Group, merged
 
@@ -35,14 +35,14 @@ class ParsedFile:
 
 def parsed(path: Path, title: str, module: str, parser: str) -> ParsedFile:
     """Parse a file with one parser of ecgdatakit. Raises ReadError with the format and the reason."""
-    package = library(f"ecgdatakit.parsing.parsers.{module}", path, title)
-    sums = library("ecgdatakit.exceptions", path, title).ChecksumWarning
+    package = library(f"ecgdatakit.parsing.parsers.{module}", f"{path}: reading {title}", ReadError)
+    sums = library("ecgdatakit.exceptions", f"{path}: reading {title}", ReadError).ChecksumWarning
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             record = getattr(package, parser)().parse(path)
     except ImportError as error:
-        raise ReadError(f"{path}: reading {title} needs {error.name}: pip install 'ecgprism[formats]'") from None
+        raise ReadError(needs(f"{path}: reading {title}", error.name or "ecgdatakit")) from None
     except RecursionError:
         raise ReadError(f"{path}: no valid {title} (nested too deeply)") from None
     except OSError:
@@ -58,14 +58,6 @@ def parsed(path: Path, title: str, module: str, parser: str) -> ParsedFile:
     return ParsedFile(record, notes, faults)
 
 
-def library(module: str, path: Path, title: str) -> Any:
-    """Import a module that not everybody has. Raises ReadError with the way to get it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise ReadError(f"{path}: reading {title} needs: pip install 'ecgprism[formats]'") from None
-
-
 def xml(path: Path, title: str) -> Any:
     """Return the root of an XML file, namespaces taken off. Raises ReadError for one that is broken, big or a trap."""
     data = path.read_bytes()
@@ -75,7 +67,7 @@ def xml(path: Path, title: str) -> Any:
     if data.lstrip()[:5] == b"<?xml" and b"?>" not in data.lstrip()[:_DECLARATION]:
         raise ReadError(f"{path}: no valid {title} (its XML declaration has no end)")
     try:
-        return library("ecgdatakit.parsing.helpers.xml", path, title).parse_xml_root(data)
+        return library("ecgdatakit.parsing.helpers.xml", f"{path}: reading {title}", ReadError).parse_xml_root(data)
     except RecursionError:
         raise ReadError(f"{path}: no valid {title} (nested too deeply)") from None
     except Exception as error:  # malformed XML, entities, encodings: the parsers raise what they like

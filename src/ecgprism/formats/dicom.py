@@ -24,8 +24,9 @@ from ecgprism.ecg.metadata import demographics
 from ecgprism.ecg.recording import Recording
 from ecgprism.ecg.units import MILLIVOLTS_PER_UNIT
 from ecgprism.errors import ReadError, one_line
+from ecgprism.extras import library
 from ecgprism.formats.contract import MAX_CHANNELS, Channel, Declaration, FileContent, assembled, damaged
-from ecgprism.formats.datakit import library, noted, usable
+from ecgprism.formats.datakit import noted, usable
 from ecgprism.formats.groups import MAX_GROUPS, Group, merged
 
 FREE_BYTES, MAX_RATIO = 6 * 2**20, 6  # of what a deflated file may unpack to; its samples become three times as much
@@ -88,7 +89,7 @@ def read(path: Path, declared: Declaration) -> Recording:
 
 def _dataset(path: Path) -> tuple[Any, list[str]]:
     """Return pydicom's data set of what an ECG needs, and where lengths do not fit."""
-    pydicom = library("pydicom", path, "DICOM")
+    pydicom = library("pydicom", f"{path}: reading DICOM", ReadError)
     data = _inflated(path, path.read_bytes(), pydicom)
     items = max(data.count(mark) for mark in _ITEMS)
     if items > MAX_ITEMS:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ecgprism.ecg.recording import Recording
 from ecgprism.ecg.units import LONGEST_UNIT
 from ecgprism.errors import ReadError, one_line
+from ecgprism.extras import library
 from ecgprism.formats.contract import Channel, Declaration, FileContent, assembled, check_xml
 
 _NAMESPACE = "{http://hl7.org/fhir}"
@@ -116,15 +117,12 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _xml(path: Path) -> dict[str, Any]:
-    try:
-        from defusedxml.common import DefusedXmlException  # noqa: PLC0415
-        from defusedxml.ElementTree import ParseError, parse  # noqa: PLC0415
-    except ImportError:
-        raise ReadError(f"{path}: reading FHIR XML needs: pip install 'ecgprism[formats]'") from None
+    trees = library("defusedxml.ElementTree", f"{path}: reading FHIR XML", ReadError)
+    trap = library("defusedxml.common", f"{path}: reading FHIR XML", ReadError).DefusedXmlException
     check_xml(path)
     try:
-        root = parse(path).getroot()
-    except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError) as error:
+        root = trees.parse(path).getroot()
+    except (trees.ParseError, trap, ValueError, LookupError, RecursionError) as error:
         raise ReadError(f"{path}: no valid FHIR XML ({' '.join(str(error).split())[:200]})") from None
     return {"resourceType": root.tag.removeprefix(_NAMESPACE), **_tree(root)}
 

@@ -416,13 +416,17 @@ def _assembled(
 
 def _rate(path: Path, declared: Declaration) -> float:
     if not declared.rate_hz:
-        raise ReadError(f"{path}: says no sampling rate; declare it, as in --rate 500, or in {path.name}.json")
+        raise ReadError(
+            f"{path}: says no sampling rate; declare it, as in --rate 500 (rate_hz=500), or in {path.name}.json"
+        )
     return declared.rate_hz
 
 
 def _leads(path: Path, declared: Declaration) -> tuple[str, ...]:
     if not declared.leads:
-        raise ReadError(f"{path}: names no leads; declare them, as in --leads I,II, or in {path.name}.json")
+        raise ReadError(
+            f"{path}: names no leads; declare them, as in --leads I,II (leads=['I', 'II']), or in {path.name}.json"
+        )
     return declared.leads
 
 
@@ -440,4 +444,6 @@ def _rate_of(path: Path, times: Sequence[tuple[str, NDArray[np.float64], float]]
         # times are rounded: what they leave open is a step's spread in the whole duration
         close = abs(rate_hz - round(rate_hz)) <= rate_hz * max(float(np.ptp(steps)) / duration_s, 1e-9)
         return float(round(rate_hz)) if close else float(rate_hz)
-    raise ReadError(f"{path}: column {times[0][0]!r} is no evenly spaced time; declare the rate, as in --rate 500")
+    raise ReadError(
+        f"{path}: column {times[0][0]!r} is no evenly spaced time; declare the rate, as in --rate 500 (rate_hz=500)"
+    )

@@ -43,7 +43,7 @@ _STORAGE: dict[str, tuple[float | None, int | None]] = {
     "508": (None, -128), "516": (None, NOT_RECORDED), "524": (None, -(2**23)),
 }  # fmt: skip
 _PACKED = 100  # compressed samples of a byte, at most
-_UNCALIBRATED = "uncalibrated (gain 0 or missing): its unit is unknown. Declare its step, as in --unit 5uV"
+_UNCALIBRATED = "uncalibrated (gain 0 or missing): its unit is unknown. Declare its step, as in --unit 5uV (unit='5uV')"
 _GAIN = re.compile(r"^(?P<gain>[-+.\deE]+)(\((?P<baseline>[-+]?\d+)\))?(/(?P<unit>\S+))?$")
 _FORMAT = re.compile(r"^(?P<format>\d+)(x(?P<per_frame>\d+))?(:(?P<skew>\d+))?(\+(?P<offset>\d+))?$")
 _PATIENT = re.compile(

@@ -97,7 +97,7 @@ def pull(name: str, to: str | Path | None = None) -> Path:
         raise EcgprismError(f"{name}: no weights of that name come with ecgprism{nearest(name, weights())}")
     folder = Path(name if to is None else to)
     if folder.exists():
-        raise EcgprismError(f"{folder}: exists already; choose another --to")
+        raise EcgprismError(f"{folder}: exists already; choose another folder")
     folder.mkdir(parents=True)
     with atomic(folder / MODEL) as path:
         path.write_bytes(weights()[name].read_bytes())

@@ -19,6 +19,7 @@ from ecgprism.ecg.arrays import ArrayRecordings
 from ecgprism.ecg.metadata import is_missing
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import ConfigError, EcgprismError, nearest, one_line
+from ecgprism.extras import library
 from ecgprism.interface.card import Kind, Table, Task, columns_of
 from ecgprism.registry import register
 from ecgprism.sources.columns import column_name, legend, read_column
@@ -156,10 +157,7 @@ def mapped(path: Path, key: str | None = None) -> NDArray[Any]:
 
 
 def _hdf5(path: Path, key: str | None) -> NDArray[Any]:
-    try:
-        import h5py  # noqa: PLC0415  (an extra)
-    except ImportError:
-        raise EcgprismError(f"{path}: reading HDF5 needs the extra: pip install 'ecgprism[arrays]'") from None
+    h5py = library("h5py", f"{path}: reading HDF5")
     try:
         file = h5py.File(path, "r")
         names: list[str] = []

@@ -119,10 +119,12 @@ def write_wfdb(simulated: SimulatedRecord, folder: Path, name: str) -> None:
 def _check_out(out: Path, overwrite: bool) -> None:
     """Raise EcgprismError unless `out` may be written: it is empty, or may be overwritten and is all from here."""
     if out.exists() and not out.is_dir():
-        raise EcgprismError(f"{out}: is no folder; choose another --out")
+        raise EcgprismError(f"{out}: is no folder; choose another folder")
     if out.exists() and any(out.iterdir()):
         if not overwrite:
-            raise EcgprismError(f"{out}: exists already; choose another --out, or --overwrite it")
+            raise EcgprismError(
+                f"{out}: exists already; choose another folder, or overwrite it (--overwrite, overwrite=True)"
+            )
         _check_own(out)
 
 

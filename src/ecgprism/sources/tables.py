@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecgprism.errors import EcgprismError, nearest, one_line
+from ecgprism.extras import library
 
 DELIMITERS = (",", ";", "\t")
 _ZIP, _OLD_EXCEL = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # how .xlsx and .xls begin
@@ -141,11 +142,7 @@ def _delimiter(text: str, wanted: set[str]) -> str:
 
 
 def _sheet(path: Path, content: bytes) -> list[Row]:
-    try:
-        import openpyxl  # noqa: PLC0415  (an extra)
-    except ImportError:
-        hint = "pip install 'ecgprism[excel]', or save it as CSV"
-        raise EcgprismError(f"{path}: reading Excel needs an extra: {hint}") from None
+    openpyxl = library("openpyxl", f"{path}: reading Excel (or save it as CSV)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of styles and rules that no cell holds

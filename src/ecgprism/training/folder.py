@@ -68,5 +68,7 @@ def read_facts(out: Path) -> Facts:
         if not isinstance(facts, dict) or not isinstance(facts.get("fingerprint"), str):
             raise ValueError("no fingerprint in it")
     except (OSError, ValueError, RecursionError) as error:
-        raise EcgprismError(f"{out / RUN}: damaged ({one_line(error)}); train again with --overwrite") from None
+        raise EcgprismError(
+            f"{out / RUN}: damaged ({one_line(error)}); train again (--overwrite, overwrite=True)"
+        ) from None
     return cast(Facts, facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +9,15 @@ from pathlib import Path
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from ecgprism.errors import ConfigError
+from ecgprism.extras import EXTRAS, is_there, needs
 from ecgprism.training.folder import CSV, MLFLOW, TENSORBOARD
-
-#: logger -> the module it needs, and what to install for it
-_NEEDS = {"mlflow": ("mlflow", "mlflow"), "wandb": ("wandb", "wandb")}
 
 
 def check_loggers(names: Sequence[str]) -> None:
     """Raise ConfigError for a logger whose library is not installed."""
     for name in names:
-        if name in _NEEDS and importlib.util.find_spec(_NEEDS[name][0]) is None:
-            raise ConfigError(f"train.loggers: {name} is not installed: pip install {_NEEDS[name][1]}")
+        if name in EXTRAS and not is_there(name):
+            raise ConfigError(needs(f"train.loggers: {name}", name))
 
 
 def made_loggers(names: Sequence[str], out: Path) -> list[Logger]:

@@ -51,6 +51,8 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Preparation:
     """
     for plugin in config.plugins:
         load_plugin(plugin)
+    check_loggers(config.train.loggers)
+    check_device(config.train)
     corpus = corpus or Corpus(config.corpus)
     task_name, task = corpus.task(config.task)
     if config.fold is not None:
@@ -76,8 +78,6 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Preparation:
     noise = config.augment.noise_from
     recorded = RecordedNoise.read(noise, corpus.rate_hz, "first").kinds.values() if noise is not None else ()
     check_parts(model, config.train)
-    check_loggers(config.train.loggers)
-    check_device(config.train.device)
     loaded = take_weights(model, PrismModel.load(config.init)) if config.init is not None else ()
     return Preparation(config, corpus, task_name, task, examples, model, tuple(recorded), loaded, notes)
 

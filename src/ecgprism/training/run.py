@@ -10,7 +10,6 @@ import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import lightning as pl
 import torch
@@ -23,6 +22,7 @@ from ecgprism.files import LOCK, atomic, locked
 from ecgprism.interface.storage import PLUGINS
 from ecgprism.markup import Grid, few, page
 from ecgprism.model.prism import PrismModel, parameters, versions
+from ecgprism.training.devices import trainer_options
 from ecgprism.training.folder import CONFIG, HISTORY, LAST, OWN, Facts, clear, held, read_facts, write_facts
 from ecgprism.training.loggers import made_loggers
 from ecgprism.training.module import TrainingModule
@@ -96,9 +96,12 @@ def fit(
     if resume and CONFIG not in there:
         raise EcgprismError(f"{out}: no interrupted run here to resume ({CONFIG} is missing)")
     if there and not (resume or overwrite):
-        raise EcgprismError(f"{out}: exists already; choose another --out, --resume it, or --overwrite it")
+        raise EcgprismError(
+            f"{out}: exists already; choose another folder, resume it (--resume, resume=True), or overwrite it "
+            "(--overwrite, overwrite=True)"
+        )
     if there and overwrite and not set(there) & set(OWN):
-        raise EcgprismError(f"{out}: holds {there[0]} and no run, so it is not overwritten; choose another --out")
+        raise EcgprismError(f"{out}: holds {there[0]} and no run, so it is not overwritten; choose another folder")
     prepared = prepare(config, corpus)
     if fast_dev_run:
         prepared = one_batch(prepared)
@@ -172,7 +175,7 @@ def _same_run(out: Path, config: Config, facts: Facts) -> None:
             if key == "train" and before[key] == {**value, "epochs": before[key]["epochs"]}:
                 raise EcgprismError(
                     f"{out}: its schedule ends after {before[key]['epochs']} epochs; to train on, begin a run with "
-                    f"--init {out}"
+                    f"--init {out} (init=)"
                 )
             raise EcgprismError(
                 f"{out}: was begun with {key}={before[key]!r}, now {value!r}: resume with the same configuration"
@@ -188,6 +191,7 @@ def _same_run(out: Path, config: Config, facts: Facts) -> None:
 def _train(module: TrainingModule, out: Path) -> None:
     """Run Lightning's loop over the epochs that are left."""
     options = module.options
+    on = trainer_options(options)
     # Lightning's own lines (devices found, tips) are for its users, not for ours.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -196,9 +200,9 @@ def _train(module: TrainingModule, out: Path) -> None:
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
         trainer = pl.Trainer(
             max_epochs=options.epochs - module.first_epoch,
-            accelerator={"auto": "auto", "cuda": "gpu"}.get(options.device, options.device),
-            devices=1,
-            precision=_precision(options.precision, options.device),
+            accelerator=on.accelerator,
+            devices=on.devices,
+            precision=on.precision,
             gradient_clip_val=options.clip,
             logger=made_loggers(options.loggers, out),
             enable_checkpointing=False,
@@ -212,11 +216,3 @@ def _train(module: TrainingModule, out: Path) -> None:
         except SystemExit:  # Lightning's answer to Ctrl-C
             module.interrupted = True
         module.interrupted |= trainer.interrupted
-
-
-def _precision(wanted: str, device: str) -> Any:
-    """Return Lightning's name of the precision: bfloat16 where the device computes in it, float32 elsewhere."""
-    if wanted != "auto":
-        return "bf16-mixed" if wanted == "bf16" else "32-true"
-    on_cuda = device in ("auto", "cuda") and torch.cuda.is_available()
-    return "bf16-mixed" if on_cuda and torch.cuda.is_bf16_supported() else "32-true"

@@ -274,7 +274,7 @@ def _text(tree: Mapping[str, Any], why: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_starter(corpus: str | Path, out: str | Path, task: str | None = None) -> Starter:
+def init(corpus: str | Path, out: str | Path, task: str | None = None) -> Starter:
     """Write a first configuration for a corpus. Raises EcgprismError; an existing file is not replaced."""
     made = first_configuration(Corpus(corpus), task)
     with Path(out).open("x", encoding="utf-8") as file:

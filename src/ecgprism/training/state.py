@@ -52,8 +52,12 @@ class TrainingState:
         held = file.read_bytes()
         digest, content = held[:DIGEST], held[DIGEST:]  # torch checks no sums of its own
         if hashlib.sha256(content).digest() != digest:
-            raise EcgprismError(f"{file}: damaged (its checksum is another one); train again with --overwrite")
+            raise EcgprismError(
+                f"{file}: damaged (its checksum is another one); train again (--overwrite, overwrite=True)"
+            )
         try:
             return cls(**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
         except Exception as error:  # torch raises whatever a file of another version leads to
-            raise EcgprismError(f"{file}: cannot be read ({one_line(error)}); train again with --overwrite") from None
+            raise EcgprismError(
+                f"{file}: cannot be read ({one_line(error)}); train again (--overwrite, overwrite=True)"
+            ) from None

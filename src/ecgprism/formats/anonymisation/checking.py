@@ -10,23 +10,23 @@ import numpy as np
 
 from ecgprism.ecg.leads import canonical_lead
 from ecgprism.errors import ReadError, one_line
+from ecgprism.extras import library, needs
 from ecgprism.formats import reading
 from ecgprism.formats.anonymisation import secrets
 from ecgprism.formats.anonymisation.content import AnonymisationError, Copy, Source, label_is_known, years
-from ecgprism.formats.conversion import library
 
 KNOWN = "DICOM, GE MUSE XML, Philips Sierra XML, HL7 aECG, SCP-ECG and EDF"
 
 
 def parsed(path: Path) -> Any:
     """Return ecgdatakit's record of a file, its samples as the integers that are stored."""
-    parsing = library("ecgdatakit.parsing", "anonymising")
+    parsing = library("ecgdatakit.parsing", "anonymising", AnonymisationError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return parsing.FileParser.parse(path, auto_scale=False)
     except ImportError as error:
-        raise AnonymisationError(f"{path}: needs {error.name or 'more'}: pip install 'ecgprism[formats]'") from None
+        raise AnonymisationError(needs(f"{path}: anonymising", error.name or "ecgdatakit")) from None
     except Exception as error:  # the library wraps what its parsers stumble over, in kinds of its own
         raise AnonymisationError(f"{path}: not readable ({one_line(error)}); {KNOWN} can be anonymised") from None
 

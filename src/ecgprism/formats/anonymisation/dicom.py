@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ecgprism.ecg.leads import canonical_lead
+from ecgprism.extras import library
 from ecgprism.formats.anonymisation import secrets
 from ecgprism.formats.anonymisation.content import (
     OLDEST_YEARS,
@@ -26,7 +27,7 @@ from ecgprism.formats.anonymisation.content import (
     is_round,
     years,
 )
-from ecgprism.formats.conversion import coded, library
+from ecgprism.formats.conversion import coded
 from ecgprism.formats.dicom import BEATS
 
 #: an element's value -> the value to write; None leaves it out

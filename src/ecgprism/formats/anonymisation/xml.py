@@ -11,9 +11,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgprism.extras import library
 from ecgprism.formats.anonymisation import secrets
 from ecgprism.formats.anonymisation.content import Copy, Source
-from ecgprism.formats.conversion import library
 
 LEFT_OUT = "measurements, statements, times, devices and all other text"
 _IDENTIFYING = re.compile(

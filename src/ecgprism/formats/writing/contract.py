@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,15 +33,6 @@ class DigitalSignal:
     integers: NDArray[np.int16]
     steps_uv: tuple[float, ...]
     offsets_uv: tuple[int, ...]
-
-
-def library(name: str, purpose: str) -> Any:
-    """Import a package that not everybody has, or say how to get it."""
-    try:
-        module: ModuleType = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConversionError(f"{purpose} needs the package {error.name}: pip install 'ecgprism[formats]'") from None
-    return module
 
 
 def digitise(recording: Recording) -> DigitalSignal:
@@ -79,7 +67,9 @@ def filled(recording: Recording, digitised: DigitalSignal, target: Path, fill: b
     lead = recording.leads[int(gaps.any(axis=1).argmax())]
     what = f"{int(gaps.sum())} samples were not recorded (the first ones in lead {lead})"
     if not fill:
-        raise ConversionError(f"{target}: {what} and {target.suffix} cannot say so; write WFDB, or 0 mV with --fill")
+        raise ConversionError(
+            f"{target}: {what} and {target.suffix} cannot say so; write WFDB, or 0 mV with --fill (fill=True)"
+        )
     note(f"{target}: {what}; written as 0 mV")
     return np.where(gaps, zeros(digitised), digitised.integers).astype(np.int16)
 

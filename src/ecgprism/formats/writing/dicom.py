@@ -8,6 +8,7 @@ from typing import Any
 
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.recording import Recording
+from ecgprism.extras import library
 from ecgprism.files import atomic
 from ecgprism.formats.writing.contract import (
     ConversionError,
@@ -16,7 +17,6 @@ from ecgprism.formats.writing.contract import (
     digitise,
     filled,
     filters,
-    library,
     moment,
     spelled_sex,
 )
@@ -35,7 +35,7 @@ MDC_LEADS = {
 
 def write(recording: Recording, target: Path, fill: bool, note: Note) -> None:
     """Write one group of all leads, without the patient's identity: gaps are filled up or refused."""
-    pydicom = library("pydicom", "writing DICOM")
+    pydicom = library("pydicom", "writing DICOM", ConversionError)
     rate = _rate(recording, target)
     sop_class, digitised, now = _sop_class(recording, target), digitise(recording), datetime.now()
     # Waveform Padding Value could mark gaps, but readers differ in what they take for padding

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgprism.ecg.recording import Recording
+from ecgprism.extras import library
 from ecgprism.files import atomic
 from ecgprism.formats.writing.contract import (
     LIMIT,
@@ -18,7 +19,6 @@ from ecgprism.formats.writing.contract import (
     digitise,
     filled,
     filters,
-    library,
     moment,
     spelled_sex,
     zeros,
@@ -30,7 +30,7 @@ KEPT = ("acquired", "highpass_hz", "lowpass_hz", "notch_hz")  # details that go 
 
 def write(recording: Recording, target: Path, fill: bool, note: Note) -> None:
     """Write an EDF file, with the age in its patient field: gaps and a rest are filled up or refused."""
-    edfio = library("edfio", "writing EDF")
+    edfio = library("edfio", "writing EDF", ConversionError)
     digitised = digitise(recording)
     integers = filled(recording, digitised, target, fill, note)
     samples, seconds = _edf_records(recording, target, fill)
@@ -98,7 +98,7 @@ def _edf_records(recording: Recording, target: Path, fill: bool) -> tuple[int, F
             return samples, samples / rate
     raise ConversionError(
         f"{target}: {held} samples at {recording.rate_hz:g} Hz are no whole number of EDF records; "
-        + ("write WFDB or DICOM" if fill else "write WFDB or DICOM, or 0 mV at the end with --fill")
+        + ("write WFDB or DICOM" if fill else "write WFDB or DICOM, or 0 mV at the end with --fill (fill=True)")
     )
 
 

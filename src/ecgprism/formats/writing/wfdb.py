@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from ecgprism.ecg.recording import Annotation, Recording
-from ecgprism.formats.writing.contract import ConversionError, Note, age_years, digitise, library, moment, spelled_sex
+from ecgprism.formats.writing.contract import ConversionError, Note, age_years, digitise, moment, spelled_sex
 
 KEPT = ("acquired", "damaged", "truncated")  # details that go along
 
 
 def write(recording: Recording, target: Path, fill: bool, note: Note) -> None:
     """Write header, signal file and, where there are any, annotations: gaps are kept, names are not written."""
-    wfdb = library("wfdb", "writing WFDB")
+    import wfdb  # noqa: PLC0415  (slow to load)
+
     digitised, acquired = digitise(recording), moment(recording) if _has_clock(recording) else None
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}.") as folder:
         made, before = Path(folder, "made"), Path(folder, "before")
