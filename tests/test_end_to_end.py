@@ -22,6 +22,7 @@ import yaml
 from ecgprism.cli.entry import app, main
 
 from .conftest import small_tree
+from .records import write_wfdb
 
 COMMAND = [sys.executable, "-m", "ecgprism"]
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
@@ -443,6 +444,28 @@ def test_a_training_tells_a_machine_or_nobody_and_outlives_its_reader(corpus_pat
     training.stdout.close()  # as `| head -1` does
     assert training.wait(300) == 0
     assert (tmp_path / "head/model.safetensors").is_file()
+
+
+def test_what_a_program_reads_is_one_json_text(run_path: Path, tmp_path: Path) -> None:
+    record = tmp_path / "a"
+    values = np.random.default_rng(0).integers(-500, 500, (1000, 2)) * (1, 0)
+    write_wfdb(tmp_path, "a", values, leads=["II", "V1"], rate_hz=100)
+    told = json.loads(passes("info", record, "--json"))
+    assert (told["leads"], told["rate_hz"], told["quality"]["flat"]) == (["II", "V1"], 100, ["V1"])
+    assert {"concat", "gated"} <= {each["name"] for each in json.loads(passes("list", "fusions", "--json"))["fusions"]}
+    assert "ptbxl" in {each["name"] for each in json.loads(passes("datasets", "--json"))}
+    (row,) = json.loads(passes("predict", run_path, record, "--json", "--out", tmp_path / "p.csv"))
+    assert row["record_id"] == "a"
+    assert (tmp_path / "p.csv").is_file()
+    report = json.loads(passes("evaluate", run_path, "--json", "--out", tmp_path / "e", "--resamples", 10))
+    assert 0 <= report["metrics"]["macro_auroc"]["value"] <= 1
+
+
+def test_a_shell_completes_commands() -> None:
+    asked = {"_ECGPRISM_COMPLETE": "complete_bash", "COMP_WORDS": "ecgprism tr", "COMP_CWORD": "1"}
+    program = Path(sys.executable).with_name("ecgprism")
+    told = subprocess.run([program], env=ENVIRONMENT | asked, capture_output=True, text=True, check=False)
+    assert told.stdout.split() == ["train"]
 
 
 def test_a_device_or_a_logger_that_is_not_there_is_refused_before_anything_is_written(

@@ -22,7 +22,7 @@ from .conftest import small_tree
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 NAMES = {"scikit-learn": "sklearn", "mlflow-skinny": "mlflow"}  # on PyPI -> as imported
-BESIDE = {"sqlalchemy"}  # what mlflow-skinny keeps its runs with
+BESIDE = {"alembic", "sqlalchemy"}  # what mlflow-skinny keeps its runs with
 
 
 def test_every_extra_installs_what_is_imported_and_nothing_else() -> None:

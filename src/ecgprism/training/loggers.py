@@ -29,9 +29,23 @@ def made_loggers(names: Sequence[str], out: Path) -> list[Logger]:
         elif name == "csv":
             made.append(CSVLogger(out, name="", version=CSV))
         elif name == "mlflow":
-            where = os.environ.get("MLFLOW_TRACKING_URI", f"file:{(out / MLFLOW).resolve()}")
-            made.append(MLFlowLogger(experiment_name="ecgprism", run_name=out.name, tracking_uri=where))
+            made.append(_mlflow(out))
         else:
             offline = "WANDB_API_KEY" not in os.environ
             made.append(WandbLogger(project="ecgprism", name=out.name, save_dir=out, offline=offline))
     return made
+
+
+def _mlflow(out: Path) -> Logger:
+    """Return MLflow's logger: of the server in MLFLOW_TRACKING_URI, else of a database in the run's folder."""
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    if server is not None:
+        return MLFlowLogger(experiment_name="ecgprism", run_name=out.name, tracking_uri=server)
+    folder = (out / MLFLOW).resolve()
+    folder.mkdir(exist_ok=True)
+    return MLFlowLogger(
+        experiment_name="ecgprism",
+        run_name=out.name,
+        tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        artifact_location=folder.as_uri(),
+    )
