@@ -18,7 +18,7 @@ NAMES = list(weights())
 
 
 def test_the_weights_that_the_documents_name_are_in_the_box() -> None:
-    assert NAMES == ["rhythm-1lead"]
+    assert NAMES == ["rhythm-1lead", "rhythm-1lead-tiny"]
     for name in NAMES:
         assert name in Path("README.md").read_text(encoding="utf-8")
 
@@ -32,14 +32,15 @@ def test_weights_are_small_and_say_what_they_were_made_of_and_what_they_are_not(
     assert set(read_card(name).classes) <= {word.strip("|, ") for word in said.replace("|", " ").split()}
 
 
-def test_a_name_is_a_model_and_tells_fibrillation_from_sinus_rhythm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_a_model_and_tells_fibrillation_from_sinus_rhythm(name: str, tmp_path: Path) -> None:
     for kind in ("atrial_fibrillation", "sinus_rhythm"):
         conditions = {kind: 0.8} if kind != "sinus_rhythm" else {}
         for index in range(4):
             record = simulate(index, seed=5, rate_hz=300, duration_s=30, conditions=conditions)
             write_wfdb(record, tmp_path, f"{kind}{index}")
     with pytest.warns(UserWarning, match="the model looks at I alone"):
-        table = ep.predict("rhythm-1lead", [tmp_path]).set_index("record_id")
+        table = ep.predict(name, [tmp_path]).set_index("record_id")
     for index in range(4):
         assert table.loc[f"atrial_fibrillation{index}", "p_A"] > table.loc[f"sinus_rhythm{index}", "p_A"]
     assert (table.filter(like="sinus", axis=0)["p_A"] < 0.2).all()
@@ -58,7 +59,7 @@ def test_from_the_command_line_in_an_empty_folder(tmp_path: Path) -> None:
     assert "**Limits.**" in run("pull", "rhythm-1lead").stdout
     assert (tmp_path / "rhythm-1lead" / MODEL).is_file()
     again = run("pull", "rhythm-1lead")
-    assert (again.returncode, again.stderr) == (2, "error: rhythm-1lead: exists already; choose another --to\n")
+    assert (again.returncode, again.stderr) == (2, "error: rhythm-1lead: exists already; choose another folder\n")
     wrong = run("predict", "rhytm-1lead", "a.hea")
     assert wrong.returncode == 2
     assert "nor the name of weights that come with ecgprism; did you mean 'rhythm-1lead'?" in " ".join(

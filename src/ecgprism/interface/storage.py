@@ -84,7 +84,7 @@ def model_file(model: str | Path) -> Path:
 
 def weights() -> dict[str, Path]:
     """Return the model files that come with the package, by name."""
-    return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"), key=lambda path: path.stem)}
 
 
 def pull(name: str, to: str | Path | None = None) -> Path:
