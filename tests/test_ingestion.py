@@ -96,7 +96,9 @@ def test_an_existing_corpus_is_refused_unless_it_is_to_be_overwritten(tmp_path: 
     out = tmp_path / "c"
     ingest_these([recording(wave())], out)
     before = contents(out)
-    with pytest.raises(EcgprismError, match=r"exists already; choose another --out, or --overwrite it"):
+    with pytest.raises(
+        EcgprismError, match=r"exists already; choose another folder, or overwrite it \(--overwrite, overwrite=True\)"
+    ):
         ingest_made(out)
     assert contents(out) == before
     ingest_made(out, overwrite=True)

@@ -59,7 +59,15 @@ def test_the_second_of_two_ingests_into_one_folder_gets_one_line(tmp_path: Path,
     begin = time.time() + 4.0
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(TWO), str(tmp_path / "c"), str(begin + i * offset_s)],
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-c",
+                textwrap.dedent(TWO),
+                str(tmp_path / "c"),
+                str(begin + i * offset_s),
+            ],
             cwd=Path(__file__).parents[1],
             env=os.environ | {MADE_WAIT_S: "0.05"},
             stdout=subprocess.PIPE,

@@ -26,6 +26,7 @@ JOURNAL, SETTINGS = "journal.jsonl", "settings.json"
 JOURNAL_VERSION: Literal[3] = 3
 FILES = (SIGNALS, RECORDS, ITEMS, META, REJECTED, JOURNAL, SETTINGS)
 OWN = {LOCK, *FILES, *(f"{name}.partial" for name in FILES)}
+KEPT_BYTES = 16 << 20  # a journal up to this size is parsed once and kept; a larger one is read anew each time
 LOCK_WAIT_S = 1.0  # the workers of an ingest that was killed may hold its lock for a moment
 
 
@@ -135,6 +136,7 @@ class Journal:
         """Begin in an empty folder, or go on with an interrupted ingest. Raises EcgprismError for other settings."""
         self.folder = folder
         self.done = 0
+        self._rows: list[Row] | None = None
         before = _settings(folder / SETTINGS)
         if before is None:
             for name in sorted(OWN - {LOCK}):
@@ -182,13 +184,19 @@ class Journal:
 
     def append(self, written: JournalEntry) -> None:
         """Write one record; its line comes last, so that it names nothing that is not there."""
+        self._rows = None
         self._store.write(written.samples)
         self._store.flush()
         self._lines.write(written.line + "\n")
         self._lines.flush()
 
     def rows(self) -> Iterator[Row]:
-        """Yield every row, those of rejected records as well."""
+        """Return all rows, those of rejected records as well; nobody changes one."""
+        if self._rows is None and (self.folder / JOURNAL).stat().st_size <= KEPT_BYTES:
+            self._rows = list(self._read())
+        return self._read() if self._rows is None else iter(self._rows)
+
+    def _read(self) -> Iterator[Row]:
         with (self.folder / JOURNAL).open("rb") as lines:
             for line in lines:
                 yield _row(line)
