@@ -120,7 +120,13 @@ def executed(made: Any) -> Any:
         before = {name: os.environ.get(name) for name in QUIET}
         os.environ |= QUIET
         try:
-            NotebookClient(made, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+            NotebookClient(
+                made,
+                timeout=300,
+                coalesce_streams=True,
+                kernel_name="python3",
+                resources={"metadata": {"path": folder}},
+            ).execute()
         finally:
             for name, value in before.items():
                 if value is None:

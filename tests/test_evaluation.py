@@ -100,7 +100,7 @@ def test_a_class_without_positives_in_external_data_is_undefined_not_an_error(ru
 
 def test_results_on_another_corpus_do_not_overwrite_the_runs_own(run_path: Path, tmp_path: Path) -> None:
     other = ingest("simulated", None, tmp_path / "c", options={"n": 20, "seed": 5}, workers=1).path
-    with pytest.raises(EcgprismError, match="--out DIR"):
+    with pytest.raises(EcgprismError, match=r"--out \(out=\)"):
         evaluate(run_path, corpus=other)
     other = ingest("simulated", None, tmp_path / "r", options={"n": 20, "seed": 5}, rate_hz=50, workers=1).path
     with pytest.raises(EcgprismError, match="ingest again with --rate 100"):

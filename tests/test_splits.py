@@ -251,13 +251,15 @@ def test_a_patient_in_two_splits_is_refused_by_name() -> None:
         refuse_leaks(["train", "val", "test"], ["a", "b", "c"], ["p1", "p2", "p1"], ["x", "y", "z"])
     assert str(caught.value) == (
         "patient p1 stands in two splits: a in train, c in test; "
-        "correct the source's split, or ingest again with --exclude c"
+        "correct the source's split, or ingest again with --exclude c (exclude=[...])"
     )
 
 
 def test_an_identical_waveform_in_two_splits_is_refused_whatever_the_patients() -> None:
     for patients in (["p1", "p2"], [None, None], [None, "p2"]):
-        with pytest.raises(EcgprismError, match=r"^the identical waveform .* a in train, b in val; .*--exclude b$"):
+        with pytest.raises(
+            EcgprismError, match=r"^the identical waveform .* a in train, b in val; .*--exclude b \(exclude=\[...\]\)$"
+        ):
             refuse_leaks(["train", "val"], ["a", "b"], patients, ["x", "x"])
 
 
