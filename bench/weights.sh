@@ -9,3 +9,4 @@ OMP_NUM_THREADS=1 ecgprism train configs/cinc2017.yaml corpus="$out/cinc2017" --
 ecgprism evaluate "$out/rhythm-1lead"
 OMP_NUM_THREADS=1 ecgprism train configs/cinc2017_tiny.yaml corpus="$out/cinc2017" --out "$out/rhythm-1lead-tiny"
 ecgprism evaluate "$out/rhythm-1lead-tiny"
+python bench/small_model.py "$out/rhythm-1lead" "$out/rhythm-1lead-tiny"

@@ -101,13 +101,13 @@ class Replica:
                     replica.released.wait(2)
                     return
                 if what == "status":
-                    return self.send(int(value), b"", {"Retry-After": "7"} if value == 429 else {})  # type: ignore[call-overload]
+                    return self.send(int(value), b"", {"Retry-After": "7"} if value == 429 else {})
                 if what == "redirect":
                     return self.send(302, b"", {"Location": str(value)})
                 if body is None:
                     return self.send(404, b"no such file")
                 if what == "body":
-                    body = value  # type: ignore[assignment]
+                    body = value
                 if what == "trickle":
                     self.send(200, body, kept=0)
                     for i in range(400):
@@ -129,7 +129,7 @@ class Replica:
                 status = 206 if headers else 200
                 if what == "odd status":
                     status = 203
-                kept = int(value) if what in ("cut", "cut anew", "stall") else len(body)  # type: ignore[call-overload]
+                kept = int(value) if what in ("cut", "cut anew", "stall") else len(body)
                 self.send(status, body[start:], headers, kept)
                 if what == "stall":
                     self.wfile.flush()
@@ -191,7 +191,7 @@ def run(replica: Replica, folder: Path, name: str = "tiny", **options: object) -
         fetch(name, folder, **{
             "base_url": replica.base, "sleep": pauses.append, "announce": None, "workers": 1, "timeout_s": 2.0,
             "progress": lambda _: verified(folder, replica), **options,
-        })  # type: ignore[arg-type]  # fmt: skip
+        })  # fmt: skip
     finally:
         verified(folder, replica)
     return pauses

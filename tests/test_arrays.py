@@ -28,7 +28,7 @@ X = np.random.default_rng(0).normal(size=(6, 2, 400)).astype(np.float32)
 
 def recordings(signals: object = X, **changes: object) -> ArrayRecordings:
     given = {"rate_hz": 500, "leads": ["ii", "V1"], "unit": "mV"} | changes
-    return ArrayRecordings.of(signals, **given)  # type: ignore[arg-type]
+    return ArrayRecordings.of(signals, **given)
 
 
 def test_signals_are_millivolts_at_their_rate_under_their_leads() -> None:
@@ -124,7 +124,7 @@ def test_names_numbers_and_rows_of_ones_say_the_same(held: list[set[str]]) -> No
     ],
 )
 def test_one_label_a_row_in_every_usual_form(labels: object, classes: object, rows: list[tuple[str, ...]]) -> None:
-    assert label_names(labels, classes)[0] == rows  # type: ignore[arg-type]
+    assert label_names(labels, classes)[0] == rows
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_one_label_a_row_in_every_usual_form(labels: object, classes: object, ro
 )
 def test_what_is_no_label_is_refused_with_its_row(labels: object, classes: object, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        label_names(labels, classes)  # type: ignore[arg-type]
+        label_names(labels, classes)
 
 
 def test_a_source_tells_kind_patients_and_metadata() -> None:
@@ -209,13 +209,13 @@ def test_an_array_is_predicted_as_the_file_with_the_same_signal(run_path: Path, 
     signals = np.stack([each.signal for each in read])
     declared = {"rate_hz": read[0].rate_hz, "unit": "mV", "leads": read[0].leads}
     table = pd.DataFrame([dict(each.metadata) for each in read])
-    from_files, from_arrays = predict(run_path, files), predict(run_path, signals, metadata=table, **declared)  # type: ignore[arg-type]
+    from_files, from_arrays = predict(run_path, files), predict(run_path, signals, metadata=table, **declared)
     probabilities = [column for column in from_files if column.startswith("p_")]
     np.testing.assert_allclose(from_arrays[probabilities], from_files[probabilities], atol=1e-6)
     assert from_arrays["path"].tolist() == ["X[0]", "X[1]"]
-    shorter = predict(run_path, [signals[0], signals[1][:, :600]], metadata={"age": 60}, **declared)  # type: ignore[arg-type]
+    shorter = predict(run_path, [signals[0], signals[1][:, :600]], metadata={"age": 60}, **declared)
     assert len(shorter) == 2
-    vectors = embed(run_path, (signals * 1000).astype(np.int32), **(declared | {"unit": "uV"}))  # type: ignore[arg-type]
+    vectors = embed(run_path, (signals * 1000).astype(np.int32), **(declared | {"unit": "uV"}))
     assert len(vectors["fused"][0]) == 16
 
 
@@ -225,15 +225,15 @@ def test_a_bad_array_has_its_problem_and_a_caller_is_warned(run_path: Path) -> N
     signals[2, 4] = 0.0
     declared = {"rate_hz": 100, "unit": "mV", "leads": STANDARD_LEADS}
     with pytest.warns(UserWarning, match=r"X\[2\].*flat: aVL"):
-        table = predict(run_path, signals, **declared)  # type: ignore[arg-type]
+        table = predict(run_path, signals, **declared)
     assert table["problem"][0] == ""
     assert "flat" in table["problem"][1]
     assert table.filter(like="p_").isna().all(axis=1).tolist() == [False, True, False]
     for missing in declared:
         with pytest.raises(ConfigError, match=f"{missing} (is|are) missing"):
-            predict(run_path, signals, **{k: v for k, v in declared.items() if k != missing})  # type: ignore[arg-type]
+            predict(run_path, signals, **{k: v for k, v in declared.items() if k != missing})
     with pytest.raises(ConfigError, match="metadata: column 'age' has 2 rows for 3 recordings"):
-        predict(run_path, signals, metadata={"age": [1, 2]}, **declared)  # type: ignore[arg-type]
+        predict(run_path, signals, metadata={"age": [1, 2]}, **declared)
 
 
 # A corpus of arrays

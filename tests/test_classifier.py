@@ -42,7 +42,7 @@ def classifier(**changes: object) -> PrismClassifier:
         "lr": 0.01,
         "batch_size": 8,
     }
-    return PrismClassifier(**(given | changes))  # type: ignore[arg-type]
+    return PrismClassifier(**(given | changes))
 
 
 def test_it_learns_is_cloned_pickled_and_keeps_its_parameters() -> None:

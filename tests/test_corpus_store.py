@@ -361,7 +361,7 @@ class Kinds(Listed):
 
     tasks: Mapping[str, Task] = {"any": Task("multilabel", ("A", "B", "C")), "one": Task("multiclass", ("A", "B", "C"))}
     recordings = [recording(wave(i)) for i in range(4)]  # noqa: RUF012
-    changes: Mapping[int, Mapping[str, Any]] = {  # type: ignore[misc]
+    changes: Mapping[int, Mapping[str, Any]] = {
         0: {"labels": {"any": ("A",), "one": ("A",)}}, 1: {"labels": {"any": ("B",), "one": ("B",)}},
         2: {"labels": {"any": ("A", "B"), "one": ("C",)}}, 3: {"labels": {"any": ()}},
     }  # fmt: skip

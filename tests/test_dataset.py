@@ -99,7 +99,7 @@ def test_workers_give_what_one_process_gives_and_a_plain_network_trains(corpus: 
 def test_what_the_corpus_does_not_have_is_named(corpus: Corpus, options: dict[str, object], said: str) -> None:
     given = {"split": "train"} | options
     with pytest.raises(EcgprismError, match=said):
-        CorpusDataset(corpus, **given)  # type: ignore[arg-type]
+        CorpusDataset(corpus, **given)
 
 
 # Anybody's predictions
@@ -144,4 +144,4 @@ def test_two_classes_may_come_as_one_column_and_targets_in_every_form() -> None:
 )
 def test_what_is_no_prediction_is_refused(arguments: tuple[object, ...], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        report(*arguments)  # type: ignore[arg-type]
+        report(*arguments)

@@ -58,10 +58,10 @@ def test_channels_of_one_name_are_declared_by_position_or_number(tmp_path: Path,
     else:
         path = written(tmp_path / "a.edf", edf([("ECG", one), ("ECG", two)]))
     for said in ({"leads": ["II", "V1"]}, {"lead_aliases": {"ECG#1": "II", "ECG#2": "V1"}}):
-        read = ep.read(path, **said)  # type: ignore[arg-type]
+        read = ep.read(path, **said)
         assert read.leads == ("II", "V1")
         assert (peak(read, "II"), peak(read, "V1")) == (pytest.approx(1, abs=0.01), pytest.approx(0.7, abs=0.01))
-        opened = ep.open_recording(path, **said)  # type: ignore[arg-type]
+        opened = ep.open_recording(path, **said)
         assert opened.leads == ("II", "V1")
     assert ep.read(path, leads=["-", "V1"]).leads == ("V1",)
     assert ep.read(path, {"ECG#2": "V1"}).leads == ("V1",)

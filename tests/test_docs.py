@@ -103,7 +103,7 @@ def test_the_page_on_python_runs_from_its_first_line_to_its_last(
     scope: dict[str, object] = {}
     for block in blocks("python", "docs/python.md"):
         exec(compile(block, "docs/python.md", "exec"), scope)
-    assert scope["report"].records == 120  # type: ignore[attr-defined]
-    assert len(scope["table"]) == len(scope["vectors"]) == 5  # type: ignore[arg-type]
-    assert scope["tuned"].model.task.classes == ("NORM", "MI")  # type: ignore[attr-defined]
-    assert len(scope["scores"]) == 2  # type: ignore[arg-type]
+    assert scope["report"].records == 120
+    assert len(scope["table"]) == len(scope["vectors"]) == 5
+    assert scope["tuned"].model.task.classes == ("NORM", "MI")
+    assert len(scope["scores"]) == 2

@@ -101,7 +101,7 @@ def test_temperature_and_aggregation_are_those_of_the_card(kind: str, tmp_path: 
 
         card = Card(
             kind=kind, classes=("a", "b"), leads=("I",), rate_hz=100.0, window=300, temperature=2.0, aggregate="max"
-        )  # type: ignore[arg-type]
+        )
 
         def run(self, arrays: Arrays) -> Logits:
             first = np.zeros((len(arrays.signal), 2), dtype=np.float32)
@@ -148,7 +148,7 @@ def test_a_file_that_takes_too_long_or_too_much_is_a_row_with_its_reason(
                 time.sleep(0.01)
         if path.stem == "big":
             np.ones(2**32)  # 32 GiB
-        return read(path, declared)  # type: ignore[arg-type]
+        return read(path, declared)
 
     monkeypatch.setattr(reading, "read_declared", odd)
     monkeypatch.setattr(prediction_files, "RECORD_TIMEOUT_S", 0.5)

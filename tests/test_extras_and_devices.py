@@ -71,7 +71,7 @@ def test_what_this_machine_lacks_leaves_no_folder(
 
 def test_devices_and_precision_reach_lightning_under_its_own_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trainer_options(Train(device="cpu", devices=[0], precision="bf16")) == ("cpu", 1, "bf16-mixed")
-    assert trainer_options(Train(device="cpu", precision=32)).precision == "32-true"  # type: ignore[arg-type]
+    assert trainer_options(Train(device="cpu", precision=32)).precision == "32-true"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
@@ -83,6 +83,6 @@ def test_devices_and_precision_reach_lightning_under_its_own_names(monkeypatch: 
 def test_every_command_has_its_function() -> None:
     """By the command's name; `list` would hide Python's own, `datasets` is a package, the demo is a tour."""
     others = {"list": "components", "datasets": "datasets_table", "corpus": "Corpus", "train": "fit"}
-    for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
+    for name in typer.main.get_command(app).commands:
         if name != "demo":
             assert callable(getattr(ep, others.get(name, name))), name

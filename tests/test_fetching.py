@@ -439,7 +439,7 @@ def test_an_unknown_name_gets_the_nearest(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", ["workers", "attempts"])
 def test_numbers_below_one_are_refused(tmp_path: Path, option: str) -> None:
     with pytest.raises(EcgprismError, match="expected 1 or more"):
-        fetch("tiny", tmp_path, **{option: 0})  # type: ignore[arg-type]
+        fetch("tiny", tmp_path, **{option: 0})
 
 
 def test_a_folder_belongs_to_one_data_set(replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

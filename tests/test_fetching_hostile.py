@@ -91,7 +91,7 @@ def refused(server: Raw, folder: Path, **options: object) -> str:
     with pytest.raises(EcgprismError) as caught:
         fetch("tiny", folder, base_url=server.base, announce=None, attempts=2, sleep=lambda _: None, **{
             "timeout_s": 0.3, "least_rate": 1000.0, "window_s": 0.3, **options,
-        })  # type: ignore[arg-type]  # fmt: skip
+        })  # fmt: skip
     assert "\n" not in str(caught.value)
     assert server.connections <= 2
     return str(caught.value)

@@ -90,7 +90,7 @@ def test_whatever_a_reader_raises_is_a_row(tmp_path: Path, monkeypatch: pytest.M
     def breaks(path: Path, *given: object) -> Recording:
         if path.stem == "b":
             raise ZeroDivisionError("a bug")
-        return whole(path, *given)  # type: ignore[arg-type]
+        return whole(path, *given)
 
     monkeypatch.setattr(reading, "_READERS", {**reading._READERS, "wfdb": breaks})
     table = ep.predict(Counting(), [tmp_path])

@@ -96,7 +96,7 @@ def test_a_rate_that_is_declared_again_changes_no_window(tmp_path: Path) -> None
     lines = "".join(f"a.dat 16x4 200/mV 16 0 0 0 0 {lead}\n" for lead in ("II", "V5"))
     path = write_raw(tmp_path, "a 2 62.5 100\n" + lines, data)
     for said in ({}, {"rate_hz": 250}):
-        opened = ep.open_recording(path, **said)  # type: ignore[arg-type]
+        opened = ep.open_recording(path, **said)
         assert (opened.rate_hz, opened.duration_s) == (250, 1.6)
         np.testing.assert_allclose(opened.read(0.4, 0.8).signal, values[100:200].T / 200, rtol=1e-6)
     path = write_raw(tmp_path, "a 2 0 100\n" + lines, data)

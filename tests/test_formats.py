@@ -78,10 +78,10 @@ def format_16(draw: st.DrawFn) -> dict[str, object]:
 @given(format_16())
 def test_the_fast_decoder_equals_the_wfdb_package(record: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = write_wfdb(Path(folder), "r", **record)  # type: ignore[arg-type]
+        path = write_wfdb(Path(folder), "r", **record)
         read, said = reading.wfdb.read(path), wfdb.rdheader(str(path))
         same(read.signal, physical(path))
-        assert read.leads == tuple(record["leads"])  # type: ignore[arg-type]
+        assert read.leads == tuple(record["leads"])
         assert read.rate_hz == record["rate_hz"]
         written = [None if total == 0 else total for total in said.checksum]
         assert [channel.checksum for channel in read_header(path.with_suffix(".hea")).channels] == written

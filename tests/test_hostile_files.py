@@ -492,7 +492,7 @@ def child(pipe: Connection, path: Path, allowed: int) -> None:
 
 
 def opened(path: Path, **declared: object) -> None:
-    recording = reading.open_recording(path, **declared)  # type: ignore[arg-type]
+    recording = reading.open_recording(path, **declared)
     assert recording.read(0.0, min(1.0, recording.duration_s)).signal.size
 
 

@@ -33,7 +33,7 @@ def recordings(folder: Path, **comments: str) -> list[Path]:
 
 def predicted(model: PrismModel, paths: object, table: object, **options: object) -> tuple[pd.DataFrame, list[str]]:
     notes: list[str] = []
-    return ep.predict(model, paths, metadata_table=table, note=notes.append, **options), notes  # type: ignore[arg-type]
+    return ep.predict(model, paths, metadata_table=table, note=notes.append, **options), notes
 
 
 def test_rows_are_joined_by_record_id_in_any_dialect_and_what_does_not_fit_is_said(
@@ -79,9 +79,9 @@ def test_a_data_frame_for_arrays_and_for_files(model: PrismModel, tmp_path: Path
     frame = pd.DataFrame({"age": [40.0, 80.0]}, index=pd.Index([1, 0], name="record_id"))
     options = {"rate_hz": 100, "unit": "mV", "leads": leads}
     found, _ = predicted(model, signals, frame, **options)
-    same = ep.predict(model, signals, metadata={"age": [80.0, 40.0]}, note=lambda text: None, **options)  # type: ignore[arg-type]
+    same = ep.predict(model, signals, metadata={"age": [80.0, 40.0]}, note=lambda text: None, **options)
     pd.testing.assert_frame_equal(found, same)
-    vectors = ep.embed(model, signals, metadata_table=frame, note=lambda text: None, **options)  # type: ignore[arg-type]
+    vectors = ep.embed(model, signals, metadata_table=frame, note=lambda text: None, **options)
     assert len(vectors) == 2
 
 

@@ -128,7 +128,7 @@ def table(folder: Path, **columns: list[str]) -> Path:
 def column(folder: Path, name: str, cells: list[str], **options: object) -> tuple[list[object], tuple[str, ...]]:
     source = open_source("manifest", table(folder, **{name: cells}), options)
     stored = {"age_years": "age", "Age": "age", "Gender": "sex"}.get(name, name)
-    return [entry.metadata.get(stored) for entry in source.entries()], source.notes  # type: ignore[attr-defined]
+    return [entry.metadata.get(stored) for entry in source.entries()], source.notes
 
 
 def test_ages_with_every_spelling_of_missing_are_numbers(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_what_no_table_checked_is_settled_at_ingest_for_every_source(tmp_path: P
 
 def labelled(folder: Path, cells: list[str], **options: object) -> tuple[Task, list[tuple[str, ...]], tuple[str, ...]]:
     source = open_source("manifest", table(folder, labels=cells), options)
-    return source.tasks["labels"], [e.labels.get("labels", ()) for e in source.entries()], source.notes  # type: ignore[attr-defined]
+    return source.tasks["labels"], [e.labels.get("labels", ()) for e in source.entries()], source.notes
 
 
 @pytest.mark.parametrize("cell", ["['NORM']", '["NORM"]', "[ 'NORM' ]", "('NORM',)", "NORM"])

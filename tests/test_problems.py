@@ -140,10 +140,10 @@ def test_a_training_in_a_notebook_prints_a_line_per_epoch(
 ) -> None:
     assert type(usual_watch()) is WarningWatch
     module = types.ModuleType("IPython")
-    module.get_ipython = types.SimpleNamespace  # type: ignore[attr-defined]
+    module.get_ipython = types.SimpleNamespace
     monkeypatch.setitem(sys.modules, "IPython", module)
     assert type(usual_watch()) is WarningWatch  # a terminal has no kernel
-    module.get_ipython = lambda: types.SimpleNamespace(kernel=object())  # type: ignore[attr-defined]
+    module.get_ipython = lambda: types.SimpleNamespace(kernel=object())
     assert type(usual_watch()) is LineWatch
     tree = small_tree(corpus_path, epochs=2) | {"views": {"meta": {"view": "metadata", "encoder": "mlp"}}}
     with told() as said:

@@ -185,7 +185,7 @@ def test_fhir_chunks_are_joined_marks_are_missing_and_origin_and_factor_apply(tm
         path.write_text(json.dumps({"resourceType": "Observation", "component": parts}))
     else:
 
-        def xml(p: dict) -> str:  # type: ignore[type-arg]
+        def xml(p: dict) -> str:
             sampled = p["valueSampledData"]
             return (
                 f'<component><code><coding><display value="{p["code"]["coding"][0]["display"]}"/></coding></code>'
@@ -308,7 +308,7 @@ def test_a_window_is_that_part_of_the_whole(tmp_path: Path, kind: str) -> None:
     else:
         path.write_text("\n".join(",".join(map(str, row)) for row in digital(2, 1000)))
         given = {"rate_hz": RATE_HZ, "unit": "uV", "leads": ["I", "V1"]}
-    whole, opened = ep.read(path, **given), ep.open_recording(path, **given)  # type: ignore[arg-type]
+    whole, opened = ep.read(path, **given), ep.open_recording(path, **given)
     assert (opened.leads, opened.rate_hz, opened.duration_s) == (whole.leads, whole.rate_hz, whole.duration_s)
     for start_s, stop_s in ((0.0, 0.4), (1.0, 3.0), (3.5, 9.0)):
         part = opened.read(start_s, stop_s)

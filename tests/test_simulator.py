@@ -356,7 +356,7 @@ def test_no_metadata_column_decides_a_class() -> None:
 )
 def test_impossible_arguments_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(EcgprismError) as caught:
-        simulate(0, **arguments)  # type: ignore[arg-type]
+        simulate(0, **arguments)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -378,7 +378,7 @@ def test_impossible_arguments_are_refused(arguments: dict[str, object], message:
 )
 def test_impossible_recorders_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Acquisition(**arguments)  # type: ignore[arg-type]
+        Acquisition(**arguments)
     assert message in str(caught.value)
 
 
@@ -410,7 +410,7 @@ def test_any_record_of_any_length_is_an_ecg(seed: int, index: int, rate_hz: floa
 
 @pytest.mark.parametrize("task", ["superdiagnostic", "rhythm", None])
 def test_source_entries_agree_with_the_recordings(task: str | None) -> None:
-    source = SimulatedSource(n=12, seed=3, rate_hz=200.0, duration_s=2.0, task=task)  # type: ignore[arg-type]
+    source = SimulatedSource(n=12, seed=3, rate_hz=200.0, duration_s=2.0, task=task)
     entries = list(source.entries())
     assert [entry.record_id for entry in entries] == [f"sim_{index:06d}" for index in range(12)]
     assert entries == list(source.entries())

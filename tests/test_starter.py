@@ -63,7 +63,7 @@ def test_a_first_configuration_fits_its_corpus_and_says_why(corpus_path: Path, t
     for said in ("160 records at 100 Hz", "any number of classes a record", "for 20 epochs here", "NORM "):
         assert said in made.text
     assert config.train.batch_size == 8  # some steps an epoch
-    with pytest.raises(FileExistsError):
+    with pytest.raises(EcgprismError, match="exists already; choose another file"):
         init(corpus_path, tmp_path / "mine.yaml")
     with pytest.raises(EcgprismError, match="no task 'rythm'"):
         first_configuration(corpus, "rythm")

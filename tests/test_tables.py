@@ -187,8 +187,8 @@ def test_a_table_of_pandas_in_any_dialect_is_read_to_the_same_rows(
     table: pd.DataFrame, delimiter: str, encoding: str, decimal: str, end: str, quoting: int, case: object,
     extra: int, tmp_path_factory: pytest.TempPathFactory,
 ) -> None:  # fmt: skip
-    shown = table.rename(columns={name: case(name) for name in ("path", "labels")})  # type: ignore[operator]
-    text = shown.to_csv(index=False, sep=delimiter, decimal=decimal, lineterminator=end, quoting=quoting)  # type: ignore[call-overload]
+    shown = table.rename(columns={name: case(name) for name in ("path", "labels")})
+    text = shown.to_csv(index=False, sep=delimiter, decimal=decimal, lineterminator=end, quoting=quoting)
     text += (delimiter * extra + end) * extra  # what a spreadsheet keeps of rows that were emptied
     path = tmp_path_factory.getbasetemp() / "drawn.csv"
     path.write_bytes(text.encode(encoding))

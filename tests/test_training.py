@@ -85,7 +85,7 @@ def same_tensors(a: object, b: object) -> bool:
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(same_tensors(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same_tensors, a, b))  # type: ignore[arg-type]
+        return len(a) == len(b) and all(map(same_tensors, a, b))
     return a == b
 
 

@@ -21,7 +21,7 @@ from .conftest import small_tree
 
 
 def config_of(corpus_path: Path, **changes: object) -> Config:
-    tree = small_tree(corpus_path, **dict(changes.pop("train", {"epochs": 1})))  # type: ignore[call-overload]
+    tree = small_tree(corpus_path, **dict(changes.pop("train", {"epochs": 1})))
     return parse_config(tree | changes)
 
 
@@ -91,13 +91,13 @@ def test_parts_have_rates_of_their_own(corpus_path: Path) -> None:
     options = {"epochs": 1, "lr_scale": {"encoders": 0.1, "encoders.meta": 0.5}}
     prepared = prepare(config_of(corpus_path, train=options))
     groups = parameter_groups(prepared.model, prepared.config.train)
-    rate = {id(p): group["lr"] for group in groups for p in group["params"]}  # type: ignore[attr-defined]
+    rate = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert len(rate) == len(list(prepared.model.parameters()))
     lr = prepared.config.train.lr
     for name, parameter in prepared.model.named_parameters():
         scale = 0.5 if name.startswith("encoders.meta") else 0.1 if name.startswith("encoders") else 1.0
         assert rate[id(parameter)] == pytest.approx(scale * lr), name
-    assert np.isclose(sorted({float(group["lr"]) for group in groups})[0], 0.1 * lr)  # type: ignore[arg-type]
+    assert np.isclose(sorted({float(group["lr"]) for group in groups})[0], 0.1 * lr)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def labels_by_the_table(table: pd.DataFrame) -> list[str]:
 def test_every_label_is_filled_by_a_rule_that_the_table_shows(
     kind: str, thresholds: tuple[float, ...] | None, width: int
 ) -> None:
-    model = PrismModel.of(["waveform"], ["AF", "NORM", "MI"], kind=kind, leads=["I"])  # type: ignore[arg-type]
+    model = PrismModel.of(["waveform"], ["AF", "NORM", "MI"], kind=kind, leads=["I"])
     model.card.thresholds = thresholds if kind == "multilabel" else None
     signals = np.random.default_rng(0).normal(0, 0.3, (8, 1, 1000)).astype(np.float32)
     table = ep.predict(model, signals, rate_hz=100, unit="mV", leads=["I"], note=lambda text: None)

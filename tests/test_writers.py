@@ -350,8 +350,8 @@ def test_a_journal_gives_back_its_rows_up_to_any_cut(
         if rejected:
             row |= {"rejected": "why"}
         else:
-            row |= {"leads": ["I"] * leads, "samples": samples, "waveform": waveform_hash(values)}  # type: ignore[dict-item]
-        entries.append(JournalEntry.of(row, b"" if rejected else values.tobytes()))  # type: ignore[arg-type]
+            row |= {"leads": ["I"] * leads, "samples": samples, "waveform": waveform_hash(values)}
+        entries.append(JournalEntry.of(row, b"" if rejected else values.tobytes()))
     with Journal(folder, wanted).opened() as journal:
         for entry in entries:
             journal.append(entry)

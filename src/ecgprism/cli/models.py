@@ -61,11 +61,8 @@ def init(
 
     Example: `ecgprism init --corpus corpora/mine --out mine.yaml`
     """
-    from ecgprism.errors import EcgprismError
     from ecgprism.training.starter import init as write_starter
 
-    if out.exists():
-        raise EcgprismError(f"{out}: exists already; choose another --out")
     made = write_starter(corpus, parent_made(out), task)
     print(made.text, end="")
     out_console.print(f"[bold]{escape(str(out))}[/]: written. Next: ecgprism train {escape(str(out))} --out runs/first")
@@ -208,20 +205,17 @@ def predict(
         run, paths, declared=declared, metadata=key_values(metadata or []), metadata_table=metadata_table,
         metadata_columns=names(column), strict=strict, note=say,
     )  # fmt: skip
+    if out is not None:
+        with atomic(parent_made(out)) as path:
+            table.to_csv(path, index=False)
     if as_json:
-        print_json(table.astype(object).where(table.notna(), None).to_dict(orient="records"))
-    if out is None:
-        if as_json:
-            return
-        if out_console.is_terminal:
-            show_predictions(out_console, table)
-        else:
-            print(table.to_csv(index=False), end="")
-        return
-    with atomic(parent_made(out)) as path:
-        table.to_csv(path, index=False)
-    if not as_json:
+        print_json(table.to_dict(orient="records"))
+    elif out is not None:
         out_console.print(f"[bold]{escape(str(out))}[/]: {len(table)} recordings")
+    elif out_console.is_terminal:
+        show_predictions(out_console, table)
+    else:
+        print(table.to_csv(index=False), end="")
 
 
 @app.command()

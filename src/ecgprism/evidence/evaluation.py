@@ -26,7 +26,7 @@ from ecgprism.metrics.contrasts import Scores, essentials
 from ecgprism.metrics.intervals import Estimate
 from ecgprism.metrics.scores import Floats
 from ecgprism.prediction.engines import engine_for
-from ecgprism.prediction.files import PROBLEM
+from ecgprism.prediction.files import PROBLEM, unseen_leads
 from ecgprism.training.folder import METRICS, PREDICTIONS
 
 NAMED = 30  # classes in a note
@@ -277,17 +277,7 @@ def measure(
 def _problems(card: Card, corpus: Corpus, examples: Examples) -> list[str]:
     """Return what the model misses of every item's recording: leads that are not there, or flat; empty for most."""
     leads, flat = (corpus.records[name].iloc[examples.record] for name in ("leads", "flat_leads"))
-    return [
-        "; ".join(
-            f"{what}: {', '.join(names)}"
-            for what, names in (
-                ("leads missing", [lead for lead in card.leads if lead not in held]),
-                ("flat", [lead for lead in card.leads if lead in empty]),
-            )
-            if names
-        )
-        for held, empty in zip(leads, flat, strict=True)
-    ]
+    return ["; ".join(unseen_leads(card, *each)) for each in zip(leads, flat, strict=True)]
 
 
 def _positives(card: Card, examples: Examples) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
@@ -275,6 +275,15 @@ def _chunks(
         yield chunk
 
 
+def unseen_leads(card: Card, leads: Collection[str], flat: Collection[str]) -> list[str]:
+    """Return remarks on what a model misses of a recording: its leads that are not among `leads`, or are flat."""
+    kinds = {
+        "leads missing": [lead for lead in card.leads if lead not in leads],
+        "flat": [lead for lead in card.leads if lead in flat],
+    }
+    return [f"{what}: {', '.join(names)}" for what, names in kinds.items() if names]
+
+
 def _input(card: Card, recording: Recording, given: Metadata, told: Told | None) -> Input:
     """Return a recording as the model gets it. Raises ReadError when there is nothing for it to see."""
     missing = [lead for lead in card.leads if lead not in recording.leads]
@@ -292,8 +301,7 @@ def _input(card: Card, recording: Recording, given: Metadata, told: Told | None)
     of_patient, doubtful = patient_values(asked, recording.metadata, told)
     metadata = {**given, **of_patient}
     remarks = [
-        f"leads missing: {', '.join(missing)}" if missing else "",
-        f"flat: {', '.join(flat)}" if flat else "",
+        *unseen_leads(card, recording.leads, empty),
         f"damaged: {recording.details['damaged']}" if "damaged" in recording.details else "",
         *doubtful,
         *doubts(recording),

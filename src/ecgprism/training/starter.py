@@ -276,6 +276,8 @@ def _text(tree: Mapping[str, Any], why: Mapping[str, str]) -> str:
 
 def init(corpus: str | Path, out: str | Path, task: str | None = None) -> Starter:
     """Write a first configuration for a corpus. Raises EcgprismError; an existing file is not replaced."""
+    if Path(out).exists():
+        raise EcgprismError(f"{out}: exists already; choose another file")
     made = first_configuration(Corpus(corpus), task)
     with Path(out).open("x", encoding="utf-8") as file:
         file.write(made.text)
