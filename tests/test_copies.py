@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
 
-from ecgprism.corpus.copies import alike, compared_lead, pairs, signature
+from ecgprism.corpus.copies import alike, compared_lead, moving_mean, pairs, signature
 from ecgprism.corpus.store import Corpus
 from ecgprism.ecg.conditioning import prepared_signal
 from ecgprism.ecg.leads import STANDARD_LEADS
@@ -141,3 +142,9 @@ def test_time_and_memory_grow_with_the_number_of_records_and_few_pairs_are_compa
     asked: list[tuple[int, int]] = []
     found = list(pairs([*signatures, None], lambda a, b: asked.append((a, b)) is None))
     assert sorted(found) == sorted(asked) == [(7, 29_000), (11, 20_000)]
+
+
+@pytest.mark.parametrize("width", [3, 4, 40, 101])
+def test_the_moving_mean_is_that_of_scipy(width: int) -> None:
+    x = np.cumsum(np.random.default_rng(0).normal(size=500)) + 1000
+    np.testing.assert_allclose(moving_mean(x, width), uniform_filter1d(x, width, mode="nearest"), rtol=1e-12)

@@ -118,10 +118,13 @@ def test_resampling_changes_the_length_by_its_ratio_rounded_up(
     assert (out.shape, out.dtype) == ((1, ceil(samples * up / down)), np.float32)
 
 
-@pytest.mark.parametrize(("from_hz", "to_hz"), [(500, 100), (360, 100), (128, 250)])
-def test_resampling_is_that_of_scipy(from_hz: int, to_hz: int) -> None:
-    signal = wave(n_leads=3, samples=997)
-    ratio = Fraction(to_hz, from_hz)
+@pytest.mark.parametrize(
+    ("from_hz", "to_hz"), [(500, 100), (360, 100), (128, 250), (999, 1000), (250.25, 100), (100, 100.05)]
+)
+@pytest.mark.parametrize("samples", [5, 997])
+def test_resampling_is_that_of_scipy(from_hz: float, to_hz: float, samples: int) -> None:
+    signal = wave(n_leads=3, samples=samples)
+    ratio = Fraction(to_hz / from_hz).limit_denominator(10_000)
     expected = resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype="line")
     np.testing.assert_allclose(resample(signal, from_hz, to_hz), expected, atol=2e-5)
 

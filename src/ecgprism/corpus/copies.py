@@ -11,7 +11,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 
 from ecgprism.ecg.leads import LEADS
 
@@ -73,7 +72,14 @@ def alike(a: NDArray[np.float32], b: NDArray[np.float32], rate_hz: float) -> boo
     if abs(_correlation(x, y)) < LEAST_CORRELATION:
         return False
     width = max(round(SLOW_S * rate_hz), 3)
-    return abs(_correlation(x - uniform_filter1d(x, width), y - uniform_filter1d(y, width))) >= LEAST_FAST_CORRELATION
+    return abs(_correlation(x - moving_mean(x, width), y - moving_mean(y, width))) >= LEAST_FAST_CORRELATION
+
+
+def moving_mean(x: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return the mean of `width` samples about each of (T,); beyond its ends it is as its first and last samples."""
+    padded = np.concatenate([np.repeat(x[:1], width // 2 + 1), x, np.repeat(x[-1:], (width - 1) // 2)])
+    sums = np.cumsum(padded - x[0])
+    return (sums[width:] - sums[:-width]) / width + x[0]
 
 
 def _correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

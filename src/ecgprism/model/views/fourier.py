@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.signal import get_window
 from torch import Tensor, nn
 
 from ecgprism.errors import ConfigError
@@ -36,7 +35,7 @@ class BandPower(nn.Module):
                 f"window_s={window_s:g}: the band {low_hz:g}-{high_hz:g} Hz holds {len(bins)} frequency bins"
             )
         self.frequencies_hz = frequencies[bins]
-        taper = get_window("hann", self.width)
+        taper = torch.hann_window(self.width, dtype=torch.float64).numpy()
         angle = 2 * math.pi * np.outer(np.arange(self.width), bins) / self.width
         basis = taper[:, None] * np.hstack([np.cos(angle), np.sin(angle)])
         basis -= basis.mean(axis=0)  # removing a frame's mean is linear: fold it into the matrix
