@@ -18,6 +18,7 @@ import numpy as np
 
 import ecgprism as ep
 from ecgprism.ecg.leads import STANDARD_LEADS
+from ecgprism.sources.simulated import SimulatedSource
 
 SHAPE, AT_A_TIME = (12, 5000), 200
 
@@ -29,12 +30,11 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     n, file, out = given.recordings, given.folder / "X.npy", given.folder / "corpus"
-    rng = np.random.default_rng(0)
-    drift = 0.01 * np.cumsum(rng.normal(size=(AT_A_TIME, *SHAPE)).astype(np.float32), axis=-1)
+    source = SimulatedSource(n=AT_A_TIME, seed=0, rate_hz=500)
+    simulated = np.stack([source.read(entry).signal for entry in source.entries()])
     made = np.lib.format.open_memmap(file, "w+", np.float32, (n, *SHAPE))
-    for at in range(0, n, AT_A_TIME):
-        block = drift * (1 + at / n) + 0.01 * rng.normal(size=drift.shape)
-        made[at : at + AT_A_TIME] = block[: n - at]
+    for at in range(0, n, AT_A_TIME):  # each time later in its beat: no copies of each other
+        made[at : at + AT_A_TIME] = np.roll(simulated, 37 * at // AT_A_TIME, axis=2)[: n - at]
     made.flush()
     del made
     signals = np.load(file, mmap_mode="r")

@@ -59,13 +59,13 @@ def assess(recording: Recording) -> Quality:
             found["clipped"].append(lead)
         if len(there) < rate_hz:
             continue
-        if not (_may_be_noisy(there, rate_hz) or _may_be_off(there, high - low, rate_hz)):
+        doubtful = (_may_be_noisy(there, rate_hz), _may_be_off(there, high - low, rate_hz))
+        if not any(doubtful):
             continue
         spectrum = rfft(there - np.linspace(*_ends(there, rate_hz), len(there), dtype=np.float32))
-        if _noisy(spectrum, len(there), rate_hz):
-            found["noisy"].append(lead)
-        if _off(spectrum, len(there), rate_hz):
-            found["off"].append(lead)
+        for flag, may_be, is_so in zip(("noisy", "off"), doubtful, (_noisy, _off), strict=True):
+            if may_be and is_so(spectrum, len(there), rate_hz):
+                found[flag].append(lead)
     return Quality(**{flag: tuple(leads) for flag, leads in found.items()}, missing=gaps / max(signal.size, 1))
 
 
