@@ -17,7 +17,7 @@ from ecgprism.errors import ConfigError, EcgprismError, ReadError
 from ecgprism.interface.card import columns_of
 from ecgprism.prediction.files import embed, predict
 from ecgprism.simulator.simulation import simulate
-from ecgprism.sources.arrays import ArraySource, content_digest, label_names, mapped
+from ecgprism.sources.arrays import ArrayFileSource, ArraySource, content_digest, label_names, mapped
 from ecgprism.sources.opening import open_source
 
 from .test_evaluation import write
@@ -200,6 +200,32 @@ def test_what_holds_no_array_is_one_line(tmp_path: Path) -> None:
     assert mapped(tmp_path / "two.npz", "b").shape == X.shape
 
 
+def test_a_column_split_is_kept_and_checked(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    table = tmp_path / "y.csv"
+    rows = [("N", "p1", "training"), ("M", "p1", "Train"), ("N", "p2", "val"), *[("M", "", "test")] * (len(X) - 3)]
+
+    def source(changed: dict[int, tuple[str, str, str]]) -> ArrayFileSource:
+        cells = [",".join(changed.get(number, row)) for number, row in enumerate(rows)]
+        table.write_text("\n".join(["labels,patient_id,split", *cells]) + "\n")
+        return ArrayFileSource(tmp_path / "x.npy", table, rate_hz=100, unit="mV", leads="I,II")
+
+    entries = list(source({}).entries())
+    assert [entry.split for entry in entries[:4]] == ["train", "train", "val", "test"]
+    assert "split" not in entries[0].metadata
+    for changed, said in (
+        ({1: ("M", "p1", "trian")}, r"y.csv, line 3: split 'trian'; did you mean 'train'"),
+        ({1: ("M", "p1", "")}, "y.csv, line 3: split is empty"),
+        ({1: ("M", "p1", "test")}, "y.csv, line 3: patient p1 is in split test here and in train in line 2"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            source(changed)
+    with pytest.raises(ConfigError, match=r"splits\[1\]: split 'x'"):
+        ArraySource(recordings(), ["a"] * 6, splits=["train", "x", *["train"] * 4])
+    with pytest.raises(ConfigError, match="splits: 2 rows for 6 recordings"):
+        ArraySource(recordings(), ["a"] * 6, splits=["train", "val"])
+
+
 # Prediction on arrays
 
 
@@ -234,6 +260,17 @@ def test_a_bad_array_has_its_problem_and_a_caller_is_warned(run_path: Path) -> N
             predict(run_path, signals, **{k: v for k, v in declared.items() if k != missing})
     with pytest.raises(ConfigError, match="metadata: column 'age' has 2 rows for 3 recordings"):
         predict(run_path, signals, metadata={"age": [1, 2]}, **declared)
+
+
+def test_metadata_beside_arrays_that_the_model_does_not_know_is_said_or_refused(run_path: Path) -> None:
+    signals = np.random.default_rng(0).normal(0, 0.2, (2, 12, 1000)).astype(np.float32)
+    declared = {"rate_hz": 100, "unit": "mV", "leads": STANDARD_LEADS}
+    with pytest.warns(UserWarning, match="metadata: not used, for the model does not know them: smoker"):
+        predict(run_path, signals, metadata={"age": [60, 70], "smoker": [1, 0]}, **declared)
+    with pytest.raises(EcgprismError, match="metadata: no column of the model's"):
+        predict(run_path, signals, metadata={"aeg": [60, 70]}, **declared)
+    with pytest.raises(EcgprismError, match="metadata: the model takes no metadata"):
+        predict("rhythm-1lead", signals[:, :1], metadata={"age": [60, 70]}, **(declared | {"leads": ["I"]}))
 
 
 # A corpus of arrays

@@ -392,7 +392,7 @@ def test_manifest_classes_fix_names_and_order(tmp_path: Path) -> None:
         ("path,labels,split\na,N,trian\n", "line 2: split 'trian'; did you mean 'train'?"),
         ("path,labels,split\na,N,9\n", "line 2: split '9'; there are: test, train, val"),
         ("path,labels,patient_id,split\na,N,p1,train\nb,N,p2,test\nc,A,p1,test\n",
-         "line 4: patient p1 is in split test here and in train on line 2"),
+         "line 4: patient p1 is in split test here and in train in line 2"),
         ("", "not a CSV table"),
         ("path,labels\na,N\nb,N,x,y\n", "not a CSV table"),
         (b"path,labels\x00\n", "not a CSV table"),

@@ -27,6 +27,7 @@ def ingest_arrays(
     kind: Kind | None = None,
     patients: Sequence[Any] | None = None,
     record_ids: Sequence[Any] | None = None,
+    splits: Sequence[Any] | None = None,
     metadata: Table | None = None,
     task: str = LABELS,
     corpus_rate_hz: float = 100.0,
@@ -38,8 +39,9 @@ def ingest_arrays(
     """Make a corpus of signals X, (N, leads, samples) or a list of (leads, samples), and labels y.
 
     `y` has class names, lists of them, numbers with `classes`, or rows of 0 and 1 with `classes`. `patients` keeps
-    recordings of one patient in one split; without them each is its own. What needs saying goes to `note`. Raises
-    ConfigError for what is missing, does not fit, or is no class (regression is not there).
+    recordings of one patient in one split; without them each is its own. `splits` (train, val or test for each) are
+    kept; without them 80/10/10 by patient. What needs saying goes to `note`. Raises ConfigError for what is missing,
+    does not fit, or is no class (regression is not there).
     """
     recordings = ArrayRecordings.of(X, rate_hz, leads, unit)
     source = ArraySource(
@@ -50,6 +52,7 @@ def ingest_arrays(
         task=task,
         patients=patients,
         record_ids=record_ids,
+        splits=splits,
         metadata=metadata,
     )
     return ingest(

@@ -25,7 +25,7 @@ from ecgprism.interface.inputs import SignalAssembler
 from ecgprism.interface.scoring import Engine, Scores, score
 from ecgprism.prediction.engines import engine_for
 from ecgprism.prediction.patient import Told, known_values, patient_values
-from ecgprism.prediction.patient_table import PatientTable
+from ecgprism.prediction.patient_table import PatientTable, known_columns, not_used
 from ecgprism.prediction.recordings import Metadata, NamedRecording, Signals, is_signals, of_arrays, of_files
 from ecgprism.processes import RECORD_MEMORY_MB, RECORD_TIMEOUT_S, Limits, limited
 
@@ -182,7 +182,10 @@ def _scored(
     given = known_values(card, cast(Metadata, for_all or {}))
     declared = replace(declared, lead_aliases={**card.lead_aliases, **declared.lead_aliases})
     if is_signals(recordings):
-        named = of_arrays(cast(Signals, recordings), declared, cast("Table | None", of_each))
+        table = cast("Table | None", of_each)
+        if table is not None and (unused := set(table) - set(known_columns(card, table, "metadata"))):
+            note(not_used("metadata", sorted(unused)))
+        named = of_arrays(cast(Signals, recordings), declared, table)
     elif of_each is not None:
         raise EcgprismError("metadata: a table goes with arrays; for files give one value a column, or metadata_table")
     else:

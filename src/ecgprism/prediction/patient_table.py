@@ -44,10 +44,7 @@ class PatientTable:
         joined_by = RECORD_ID if RECORD_ID in table else PATH
         if joined_by not in table:
             raise EcgprismError(f"{name}: column 'record_id' is missing{nearest(RECORD_ID, table)}")
-        known = [column.name for column in card.metadata if column.name in table]
-        if not known:
-            there = ", ".join(column.name for column in card.metadata)
-            raise EcgprismError(f"{name}: " + (f"no column of the model's ({there})" if there else _NO_METADATA))
+        known = known_columns(card, table, name)
         folder = Path(given).parent if isinstance(given, str | Path) else Path()
         of_key: dict[str, int] = {}
         for row, cell in enumerate(table[joined_by]):
@@ -87,10 +84,23 @@ class PatientTable:
         if len(taken) < len(recordings):
             yield f"{self.name}: {len(recordings) - len(taken)} of {len(recordings)} recordings have no row"
         if self.unused:
-            yield f"{self.name}: not used, for the model does not know them: {listed(self.unused, 10)}"
+            yield not_used(self.name, self.unused)
 
 
-_NO_METADATA = "the model takes no metadata"
+def known_columns(card: Card, table: Iterable[str], name: str) -> list[str]:
+    """Return the model's columns that a table called `name` has. Raises EcgprismError where it has none."""
+    there = set(table)
+    known = [column.name for column in card.metadata if column.name in there]
+    if not known:
+        asked = ", ".join(column.name for column in card.metadata)
+        said = f"no column of the model's ({asked})" if asked else "the model takes no metadata"
+        raise EcgprismError(f"{name}: {said}")
+    return known
+
+
+def not_used(name: str, columns: Sequence[str]) -> str:
+    """Return the sentence about columns of a table that the model does not know."""
+    return f"{name}: not used, for the model does not know them: {listed(columns, 10)}"
 
 
 def _columns(path: Path, card: Card, renamed: Mapping[str, str]) -> dict[str, list[float | str]]:

@@ -25,10 +25,11 @@ from ecgprism.registry import register
 from ecgprism.sources.columns import column_name, legend, read_column
 from ecgprism.sources.contract import Entry
 from ecgprism.sources.labels import KindOrAuto, read_labels
+from ecgprism.sources.split_column import read_splits
 from ecgprism.sources.tables import read_cells
 
 LABELS = "labels"
-KNOWN = (LABELS, "patient_id", "record_id")
+KNOWN = (LABELS, "patient_id", "record_id", "split")
 NO_REGRESSION = "numbers with fractions are no classes, and regression is not there: make classes of them"
 
 
@@ -47,6 +48,7 @@ class ArraySource:
         task: str = LABELS,
         patients: Sequence[Any] | None = None,
         record_ids: Sequence[Any] | None = None,
+        splits: Sequence[Any] | None = None,
         metadata: Table | None = None,
     ) -> None:
         """`labels` are class names, lists of them, integers with `classes`, or one-hot or multi-hot (N, K) rows.
@@ -56,10 +58,12 @@ class ArraySource:
         self.recordings, self.task = recordings, task
         n = len(recordings)
         held, known = label_names(labels, classes)
-        for what, given in (("y", held), ("patients", patients), ("record_ids", record_ids)):
+        beside = (("y", held), ("patients", patients), ("record_ids", record_ids), ("splits", splits))
+        for what, given in beside:
             if given is not None and len(given) != n:
                 raise ConfigError(f"{what}: {len(given)} rows for {n} recordings")
         self.held, self.patients = held, patients
+        self.splits = None if splits is None else read_splits(splits, patients, "splits[{}]".format)
         single = len(known) > 1 and all(len(row) == 1 for row in held)
         self.notes = (
             [] if kind or not single else ["every row has one label: the classes exclude each other (multiclass)"]
@@ -80,6 +84,7 @@ class ArraySource:
                 f"X[{number}]",
                 {self.task: labels} if labels or self.tasks[self.task].kind == "multilabel" else {},
                 patient_id=None if is_missing(patient) else str(patient),
+                split=self.splits[number] if self.splits else None,
                 metadata={name: held for name, column in self.metadata.items() if (held := column[number]) is not None},
             )
 
@@ -92,7 +97,7 @@ class ArraySource:
 class ArrayFileSource(ArraySource):
     """A .npy, .npz or .h5 file with signals (N, L, T), mapped from disk, and a CSV with a row for each of them.
 
-    The CSV has a column `labels` (classes joined by `|`), and may have record_id, patient_id and metadata columns.
+    The CSV has a column `labels` (classes joined by `|`), and may have record_id, patient_id, split and metadata.
     `rate_hz`, `unit` and `leads` (joined by a comma) must be said; `kind`, `classes`, `sex` and the table's cells are
     as of a manifest. `key` names the array of an .npz or .h5 file.
     """
@@ -115,14 +120,18 @@ class ArrayFileSource(ArraySource):
             for name in table
             if name not in KNOWN
         }
+        patients = [patient or None for patient in table["patient_id"]] if "patient_id" in table else None
         super().__init__(
             ArrayRecordings.of(signals, rate_hz, [name.strip() for name in leads.split(",")] if leads else None, unit),
             held.of_rows,
             classes=held.classes,
             kind=held.kind,
             task=task,
-            patients=[patient or None for patient in table["patient_id"]] if "patient_id" in table else None,
+            patients=patients,
             record_ids=table.get("record_id"),
+            splits=read_splits(table["split"], patients, lambda row: f"line {held_cells.lines[row]}", str(labels))
+            if "split" in table
+            else None,
             metadata={name: column.values for name, column in columns.items()},
         )
         self.notes += [*held.notes, *(note for column in columns.values() for note in column.notes)]

@@ -20,6 +20,7 @@ from ecgprism.registry import register
 from ecgprism.sources.columns import Column, column_name, has_decimal_commas, legend, read_column
 from ecgprism.sources.contract import Entry, Split, parts, spellings
 from ecgprism.sources.labels import KindOrAuto, LabelColumn, read_labels
+from ecgprism.sources.split_column import read_splits
 from ecgprism.sources.tables import Cells, find_column, read_cells
 
 REQUIRED = ("path", "labels")
@@ -30,9 +31,6 @@ MAPPED = (*KNOWN, "age", "sex", "height", "weight")
 #: beside 1 and 0; spreadsheets write their own language's words for them
 _TRUE = {"true", "yes", "y", "x", "wahr", "vrai", "verdadero", "ja", "oui", "si", "sí"}
 _FALSE = {"false", "no", "n", "", "falsch", "faux", "falso", "nein", "non"}
-_SPLITS: dict[str, Split] = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-}  # fmt: skip
 
 
 @register("sources", "manifest")
@@ -91,7 +89,7 @@ class Manifest:
         cells = list(zip(self.cells.lines, self.cells.columns["labels"], strict=True))
         self.labels: LabelColumn = read_labels(self.path, cells, classes, kind, negative)
         self.tasks = {task: Task(self.labels.kind, self.labels.classes)}
-        self._check()
+        self.splits = self._splits()
         self.metadata = self._metadata(legend(sex))
         self.notes = (
             *shadowed,
@@ -116,27 +114,16 @@ class Manifest:
             spellings(str(found["leads"]))
         return found
 
-    def _check(self) -> None:
-        """Raise EcgprismError, with the row, for what can be known to be wrong without reading a signal."""
-        split_of: dict[str, tuple[Split, int]] = {}
-        for line, row in self._rows():
-            at = f"{self.path}, line {line}"
-            if not row["path"]:
-                raise EcgprismError(f"{at}: path is empty")
-            split = row.get("split", "")
-            if split and split.lower() not in _SPLITS:
-                raise EcgprismError(f"{at}: split {split!r}{nearest(split, ('train', 'val', 'test'))}")
-            patient = row.get("patient_id", "")
-            if patient and split:
-                before, other = split_of.setdefault(patient, (_SPLITS[split.lower()], line))
-                if before != _SPLITS[split.lower()]:
-                    raise EcgprismError(
-                        f"{at}: patient {patient} is in split {_SPLITS[split.lower()]} here and in {before} on line "
-                        f"{other}: one patient belongs to one split"
-                    )
-        if "split" in self.table.columns and (self.table["split"] == "").any() and (self.table["split"] != "").any():
-            line = self.cells.lines[int((self.table["split"] == "").to_numpy().argmax())]
-            raise EcgprismError(f"{self.path}, line {line}: split is empty; give it for every row or for none")
+    def _splits(self) -> list[Split] | None:
+        """Return the split of every row. Raises EcgprismError for what is no split, and for a row without a path."""
+        columns, lines = self.table, self.cells.lines
+        for line, path in zip(lines, columns["path"], strict=True):
+            if not path:
+                raise EcgprismError(f"{self.path}, line {line}: path is empty")
+        if "split" not in columns:
+            return None
+        patients = list(columns["patient_id"]) if "patient_id" in columns else None
+        return read_splits(list(columns["split"]), patients, lambda row: f"line {lines[row]}", str(self.path))
 
     def _metadata(self, sex: dict[str, str]) -> dict[str, Column]:
         """Return the metadata columns by the name that they have in a corpus."""
@@ -154,14 +141,13 @@ class Manifest:
         """Yield one entry a row."""
         for position, (_, row) in enumerate(self._rows()):
             labels = self.labels.of_rows[position]
-            split = row.get("split", "")
             values = {name: column.values[position] for name, column in self.metadata.items()}
             yield Entry(
                 record_id=row.get("record_id") or row["path"],
                 path=located(self.path.parent, row["path"]),
                 labels={self.task: labels} if labels or self.unlabelled == "negative" else {},
                 patient_id=row.get("patient_id") or None,
-                split=_SPLITS[split.lower()] if split else None,
+                split=self.splits[position] if self.splits else None,
                 metadata={name: value for name, value in values.items() if value is not None},
                 declared=self.declared[position],
             )
