@@ -35,7 +35,16 @@ ORDER = [
 ]
 #: a folder of components -> what its files share and what builds on them; any other file is a component
 COMPONENTS = {
-    "ecgprism.sources": {"contract", "physionet", "columns", "labels", "tables", "opening", "synthesis"},
+    "ecgprism.sources": {
+        "contract",
+        "physionet",
+        "columns",
+        "labels",
+        "split_column",
+        "tables",
+        "opening",
+        "synthesis",
+    },
     "ecgprism.model.views": {"beats", "contract", "fourier"},
     "ecgprism.model.encoders": {"contract", "layers"},
     "ecgprism.model.fusions": {"contract", "layers"},

@@ -337,6 +337,24 @@ def test_one_fold_is_trained_and_evaluated(corpus_path: Path, tmp_path: Path) ->
     assert "expected a part of a cross-validation" in refuses("train", config, "fold=5/4", "--out", tmp_path / "x")
 
 
+def test_teachers_of_folds_of_the_training_part_teach_a_student(corpus_path: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.yaml", corpus_path)
+    for k in (1, 2):
+        passes("train", config, f"fold={k}/2 of train", "train.epochs=1", "--out", tmp_path / f"teacher-{k}")
+    runs, student = [tmp_path / "teacher-1", tmp_path / "teacher-2"], tmp_path / "student"
+    out = passes("distill", *runs, "train.epochs=1", "--into", config, "--soft", "0.5", "--out", student)
+    assert "judged by 1 teacher that had not seen them" in " ".join(out.split())
+    assert yaml.safe_load((student / "config.yaml").read_text())["distill"]["soft"] == 0.5
+    assert len(json.loads((student / "run.json").read_text())["teachers"]) == 2
+    passes("evaluate", student, "--resamples", "10")
+    none = refuses("distill", "a=b", "--into", config, "--out", tmp_path / "x")
+    assert "expected the folders of trained runs" in none
+    assert "--into CONFIG" in refuses("distill", *runs, "--out", tmp_path / "x")
+    told = refuses("distill", runs[0], "fold=1/2", "--into", config, "--out", tmp_path / "x")
+    assert "was trained on" in told
+    assert not (tmp_path / "x").exists()
+
+
 def test_bad_commands(tmp_path: Path, corpus_path: Path, run_path: Path) -> None:
     config = write_config(tmp_path / "config.yaml", corpus_path)
     out = tmp_path / "x"

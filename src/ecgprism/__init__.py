@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ecgprism.presentation.seen import plot_views
     from ecgprism.registry import components, load_plugin, register
     from ecgprism.simulator.simulation import simulate
-    from ecgprism.training.run import fit
+    from ecgprism.training.run import distill, fit
     from ecgprism.training.starter import init
 
 _HOME = {
@@ -59,6 +59,7 @@ _HOME = {
     "components": "registry",
     "convert": "formats.conversion",
     "datasets_table": "datasets.catalogue",
+    "distill": "training.run",
     "embed": "prediction.files",
     "evaluate": "evidence.evaluation",
     "fetch": "datasets.fetching",
@@ -105,6 +106,7 @@ __all__ = [
     "components",
     "convert",
     "datasets_table",
+    "distill",
     "embed",
     "evaluate",
     "fetch",

@@ -155,13 +155,25 @@ class Train(_Section):
         return value
 
 
+class Distill(_Section):
+    """Trained runs that teach this one: `soft` is the share of their probabilities in the targets, the rest are labels.
+
+    A recording is judged by the teachers that were not trained on it, where there are any.
+    """
+
+    teachers: Annotated[list[Path], Field(min_length=1)]
+    soft: Annotated[float, Field(gt=0, le=1)] = 0.7
+
+
 class Config(_Section):
     """A training run, whole.
 
     Of `classes` (all of the task), those with fewer than `min_positives` positive items in the corpus are left out.
-    `fold` k/n makes part k of n of the corpus, by patient, the test split. `plugins` are Python files of your own that
-    register views, encoders or fusions; they are run, and kept with the run. `init` is a trained run whose weights the
-    training begins with, as far as they fit.
+    `fold` k/n makes part k of n of the corpus, by patient, the test split; `3/5 of train` does so with what its own
+    test split leaves, `3/5 of 2/5` with what part 2/5 leaves: teachers of a distillation have to be trained so.
+    `plugins` are Python files of your own that register views, encoders or fusions; they are run, and kept with the
+    run. `init` is a trained run whose weights the training begins with, as far as they fit; `distill` names runs that
+    teach it.
     """
 
     corpus: Path
@@ -170,7 +182,7 @@ class Config(_Section):
     leads: list[str] | None = None
     classes: list[str] | None = None
     min_positives: Annotated[int, Field(ge=0)] = 0
-    fold: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None
+    fold: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*( of (train|[1-9]\d*/[1-9]\d*))?$")] | None = None
     views: Annotated[dict[str, Branch], Field(min_length=1)]
     fusion: Component = Component(name="concat")
     dim: Annotated[int, Field(gt=0, le=16_384)] = 128
@@ -179,6 +191,7 @@ class Config(_Section):
     train: Train = Train()
     plugins: list[Path] = Field(default_factory=list)
     init: Path | None = None
+    distill: Distill | None = None
 
     def __init__(self, **data: Any) -> None:
         """Take what YAML has. Raises ConfigError naming the key, the value and the nearest valid choice."""
@@ -195,8 +208,8 @@ class Config(_Section):
     @field_validator("fold")
     @classmethod
     def _one_of_several(cls, value: str | None) -> str | None:
-        if value is not None:
-            k, of = map(int, value.split("/"))
+        for part in value.removesuffix(" of train").split(" of ") if value else ():
+            k, of = map(int, part.split("/"))
             if of < 2 or k > of:
                 raise ValueError("expected a part of a cross-validation, such as 1/5")
         return value
@@ -237,7 +250,8 @@ def parse_config(tree: Mapping[str, Any], where: str = "config") -> Config:
 
 def _problem(error: ValidationError) -> str:
     """Return the first problem of a configuration: the key, the value and the nearest valid choice."""
-    problem = error.errors(include_url=False)[0]
+    # an unknown key first: the one that is missing may be it, misspelled
+    problem = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     keys = [str(part) for part in problem["loc"]]
     at = f"config: {'.'.join(keys)}"
     if problem["type"] == "extra_forbidden":
@@ -254,7 +268,7 @@ def _known_keys(path: Sequence[str]) -> list[str]:
     if path and path[0] == "views":
         section = Branch if len(path) == 2 else Component
     elif path:
-        sections: dict[str, type[BaseModel]] = {"augment": Augment, "train": Train}
+        sections: dict[str, type[BaseModel]] = {"augment": Augment, "train": Train, "distill": Distill}
         section = sections.get(path[0], Component)
     return list(section.model_fields)
 

@@ -1,8 +1,10 @@
-"""Commands on models: train, evaluate, predict, embed, demo."""
+"""Commands on models: train, distill, evaluate, predict, embed, demo."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,10 +31,13 @@ from ecgprism.cli.terminal import (
     progress_bar,
     say,
 )
+from ecgprism.errors import EcgprismError
 
 if TYPE_CHECKING:
+    from ecgprism.config import Config
     from ecgprism.evidence.evaluation import Evaluation
     from ecgprism.metrics.intervals import Estimate
+    from ecgprism.training.watch import Watch
 
 
 TableOption = Annotated[
@@ -95,39 +100,93 @@ def train(
     `ecgprism train configs/cinc2017.yaml --out runs/a --resume` ·
     `ecgprism train mine.yaml --init runs/a --freeze encoders train.thaw_epoch=3 --out runs/c`
     """
-    import contextlib
-    import tempfile
-
     from ecgprism.config import read_config
-    from ecgprism.evidence.evaluation import evaluate as run_evaluation
-    from ecgprism.presentation.console import ConsoleWatch
-    from ecgprism.training.run import fit
-    from ecgprism.training.watch import Watch
 
     given = list(overrides or ())
     given += [f"init={init}"] if init is not None else []
     given += [f"train.freeze=[{', '.join(freeze)}]"] if freeze else []
     given += [f"train.loggers=[{logger}]"] if logger else []
     parsed = read_config(config, given)
-    shown = None if quiet or as_json else ConsoleWatch(out_console)
-    watch = shown or Watch()
-    with shown or contextlib.nullcontext():
-        if fast_dev_run:
-            with tempfile.TemporaryDirectory() as folder:
-                fitted = fit(parsed, folder, fast_dev_run=True, overwrite=True, watch=watch)
-                run_evaluation(fitted.path, resamples=10, first=parsed.train.batch_size, note=lambda said: None)
-        else:
-            fitted = fit(parsed, needed(out, "--out RUN"), resume=resume, overwrite=overwrite, watch=watch)
     if fast_dev_run:
-        out_console.print("fast dev run: training, checkpoint, reload, evaluation - all passed; nothing was kept")
-    elif as_json:
+        _dev_run(parsed, quiet=quiet or as_json)
+    else:
+        _trained(parsed, needed(out, "--out RUN"), resume, overwrite, quiet, as_json)
+
+
+@app.command()
+def distill(
+    runs: Annotated[list[str], typer.Argument(help="trained runs, the teachers; and key=value for the configuration")],
+    into: Annotated[Path | None, typer.Option(help="YAML configuration of the student")] = None,
+    out: Annotated[Path | None, typer.Option(help="the run folder to write")] = None,
+    soft: Annotated[
+        float | None,
+        typer.Option(help="share of their probabilities in the targets (default: 0.7); labels are the rest"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="say nothing but errors and the last line")] = False,
+    as_json: JsonOption = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing run")] = False,
+) -> None:
+    """Train one small model on what several trained ones say (knowledge distillation).
+
+    A recording is judged by the teachers that were not trained on it, where there are any: give runs of all folds of a
+    cross-validation. A teacher that was trained on what the student is to be tested on is refused.
+
+    Examples: `ecgprism distill runs/wave runs/fused --into configs/cinc2017_tiny.yaml --out runs/student` ·
+    `ecgprism distill runs/fold*-of-5 --into configs/cinc2017.yaml train.epochs=24 --out runs/student`
+    """
+    from ecgprism.config import parse_config, read_config
+
+    given = [each for each in runs if "=" in each and not Path(each).exists()]
+    teachers = [each for each in runs if each not in given]
+    if not teachers:
+        raise EcgprismError("distill: expected the folders of trained runs, the teachers")
+    wanted = {"teachers": teachers} | ({} if soft is None else {"soft": soft})
+    student = read_config(needed(into, "--into CONFIG"), given)
+    parsed = parse_config(student.plain() | {"distill": wanted})
+    _trained(parsed, needed(out, "--out RUN"), resume, overwrite, quiet, as_json)
+
+
+def _dev_run(config: Config, *, quiet: bool) -> None:
+    """Take one batch through training, checkpoint and evaluation."""
+    import tempfile
+
+    from ecgprism.evidence.evaluation import evaluate as run_evaluation
+    from ecgprism.training.run import fit
+
+    with tempfile.TemporaryDirectory() as folder, _training_watch(quiet) as watch:
+        fitted = fit(config, folder, fast_dev_run=True, overwrite=True, watch=watch)
+        run_evaluation(fitted.path, resamples=10, first=config.train.batch_size, note=lambda said: None)
+    out_console.print("fast dev run: training, checkpoint, reload, evaluation - all passed; nothing was kept")
+
+
+def _trained(config: Config, out: Path, resume: bool, overwrite: bool, quiet: bool, as_json: bool) -> None:
+    """Train, and say what came out."""
+    from ecgprism.training.run import fit
+
+    with _training_watch(quiet or as_json) as watch:
+        fitted = fit(config, out, resume=resume, overwrite=overwrite, watch=watch)
+    if as_json:
         facts = {"run": str(out), "best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
         print_json({**facts, "history": fitted.history})
-    else:
-        out_console.print(
-            f"[bold]{escape(str(out))}[/]: best epoch {fitted.best_epoch} of {len(fitted.history)}, "
-            f"{fitted.seconds:.0f} s. Next: ecgprism evaluate {escape(str(out))}"
-        )
+        return
+    out_console.print(
+        f"[bold]{escape(str(out))}[/]: best epoch {fitted.best_epoch} of {len(fitted.history)}, "
+        f"{fitted.seconds:.0f} s. Next: ecgprism evaluate {escape(str(out))}"
+    )
+
+
+@contextlib.contextmanager
+def _training_watch(quiet: bool) -> Iterator[Watch]:
+    """Draw a training on the terminal, or nothing."""
+    from ecgprism.presentation.console import ConsoleWatch
+    from ecgprism.training.watch import Watch
+
+    if quiet:
+        yield Watch()
+        return
+    with ConsoleWatch(out_console) as shown:
+        yield shown
 
 
 @app.command()

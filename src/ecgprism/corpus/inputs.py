@@ -13,11 +13,13 @@ from ecgprism.interface.inputs import Arrays
 class CorpusAssembler:
     """Makes batches of a corpus's examples for a model's input specification."""
 
-    def __init__(self, corpus: Corpus, examples: Examples, spec: InputSpec) -> None:
-        """Encode targets and metadata once; signals stay on disk."""
+    def __init__(
+        self, corpus: Corpus, examples: Examples, spec: InputSpec, target: NDArray[np.float32] | None = None
+    ) -> None:
+        """Encode targets and metadata once; signals stay on disk. `target` (N, K) takes the place of the labels."""
         self.corpus, self.examples, self.spec = corpus, examples, spec
         self.lengths = examples.length
-        self.target = examples.target.astype(np.float32)
+        self.target = examples.target.astype(np.float32) if target is None else target
         self.metadata = spec.metadata.encode(corpus.metadata_of(examples), len(examples))
 
     def batch(self, items: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Arrays:

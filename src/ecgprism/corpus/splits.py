@@ -120,6 +120,16 @@ def fold(cluster: NDArray[np.int64], target: NDArray[np.bool_], k: int, of: int,
     return split.tolist()
 
 
+def fold_of_items(
+    record: NDArray[np.int64], cluster: NDArray[np.int64], target: NDArray[np.bool_], k: int, of: int
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the records of items and the split of each in part `k` of a cross-validation: all items of one together."""
+    records, first = np.unique(record, return_index=True)
+    held = np.zeros((len(records), target.shape[1]), dtype=bool)
+    np.logical_or.at(held, np.searchsorted(records, record), target)
+    return records, fold(np.unique(cluster[first], return_inverse=True)[1], held, k, of)
+
+
 def refuse_leaks(
     split: Sequence[str], record_ids: Sequence[str], patient_ids: Sequence[str | None], hashes: Sequence[str]
 ) -> None:

@@ -189,18 +189,21 @@ class Corpus:
     def folded(self, task: str, fold: str) -> Corpus:
         """Return the same corpus with the splits of part k/n of a cross-validation by patient over a task's items.
 
-        Records without a label of the task are in no split. Raises EcgprismError for more parts than patients.
+        `3/5 of train` is a part of what the corpus's own split trains and validates on, `3/5 of 2/5` of what part 2/5
+        does. Records without a label of the task, and those held out before, are in no split. Raises EcgprismError for
+        more parts than patients.
         """
-        k, of = map(int, fold.split("/"))
-        examples = self.select(task)
+        part, _, whole = fold.partition(" of ")
+        k, of = map(int, part.split("/"))
+        if whole:
+            examples = (self if whole == "train" else self.folded(task, whole)).select(task, ("train", "val"))
+        else:
+            examples = self.select(task)
         if len(np.unique(examples.cluster)) < 2 * of:
             raise EcgprismError(f"{self.path}: fewer than {2 * of} patients have a label of task {task}: no {of} folds")
-        record, first = np.unique(examples.record, return_index=True)
-        target = np.zeros((len(record), examples.target.shape[1]), dtype=bool)
-        np.logical_or.at(target, np.searchsorted(record, examples.record), examples.target)
-        cluster = np.unique(examples.cluster[first], return_inverse=True)[1]
         split = np.full(len(self._records), NO_SPLIT, dtype=object)
-        split[record] = splits.fold(cluster, target, k, of)
+        record, part_of_record = splits.fold_of_items(examples.record, examples.cluster, examples.target, k, of)
+        split[record] = part_of_record
         return self.with_splits(split.tolist())
 
     def with_splits(self, split: Sequence[str]) -> Corpus:

@@ -64,6 +64,13 @@ def read_card(model: str | Path) -> Card:
         return Card.parsed(json.dumps(_header(opened, file).get("card")), file)
 
 
+def model_digest(model: str | Path) -> str:
+    """Return the hash that binds weights and card of a model file or of a run's folder. Raises EcgprismError."""
+    file = model_file(model)
+    with _opened(file) as opened:
+        return str(_header(opened, file).get("sha256"))
+
+
 def model_file(model: str | Path) -> Path:
     """Return the file of a model, given itself, its run's folder or the name of weights that come with the package.
 

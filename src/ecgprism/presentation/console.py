@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from ecgprism.model.prism import parameters
 from ecgprism.presentation.tables import show_class_counts, table
@@ -22,12 +22,13 @@ class ConsoleWatch(Watch):
         """Nothing is drawn before `start`."""
         self.console = console
         self.bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[what]}"),
             BarColumn(),
-            TextColumn("{task.completed}/{task.total} steps  {task.fields[text]}"),
+            TextColumn("{task.completed}/{task.total} {task.fields[text]}"),
             console=console,
             transient=True,
         )
+        self.teachers: TaskID | None = None
         self.epochs = self.epochs_left = 0
         self.began = self.epoch_began = 0.0
 
@@ -38,6 +39,15 @@ class ConsoleWatch(Watch):
     def __exit__(self, *_: object) -> None:
         """Stop drawing."""
         self.bar.stop()
+
+    def teacher(self, done: int, total: int) -> None:
+        """Move the bar of the teachers."""
+        if self.teachers is None:
+            self.teachers = self.bar.add_task("", total=total, what="asking teachers", text="")
+            self.bar.start()
+        self.bar.update(self.teachers, completed=done)
+        if done == total:
+            self.bar.remove_task(self.teachers)
 
     def start(self, prepared: Preparation, seconds_per_epoch: float, first_epoch: int) -> None:
         """Print the summary: data, classes per split, views, size, expected time."""
@@ -67,7 +77,7 @@ class ConsoleWatch(Watch):
             + (f" (resumed after epoch {first_epoch})" if first_epoch else "")
         )
         self.began = self.epoch_began = time.monotonic()
-        self.task = self.bar.add_task("", total=None, epoch="", text="")
+        self.task = self.bar.add_task("", total=None, what="", text="")
         self.bar.start()
 
     def step(self, epoch: int, step: int, steps: int, records: int, loss: float) -> None:
@@ -78,8 +88,8 @@ class ConsoleWatch(Watch):
         rate = records / max(now - self.epoch_began, 1e-9) if step else 0.0
         done = (self.epochs_left - self.epochs + epoch) + (step + 1) / steps
         left = (now - self.began) / done * (self.epochs_left - done)
-        text = f"{rate:.0f} records/s  loss {loss:.3f}  {duration(left)} left"
-        self.bar.update(self.task, completed=step + 1, total=steps, epoch=f"{epoch + 1}/{self.epochs}", text=text)
+        text = f"steps  {rate:.0f} records/s  loss {loss:.3f}  {duration(left)} left"
+        self.bar.update(self.task, completed=step + 1, total=steps, what=f"epoch {epoch + 1}/{self.epochs}", text=text)
 
     def epoch(self, row: Mapping[str, float], improved: bool) -> None:
         """Print the epoch's line."""

@@ -26,9 +26,10 @@ OWN = (
 
 
 class Facts(TypedDict, total=False):
-    """What run.json holds: data and versions from the beginning, the rest when the training is done."""
+    """What run.json holds: data, versions and hashes of teachers from the beginning, the rest when it is done."""
 
     fingerprint: str
+    teachers: list[str]
     versions: dict[str, str]
     best_epoch: int
     epochs: int

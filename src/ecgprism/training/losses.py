@@ -30,9 +30,12 @@ def class_weights(target: NDArray[np.bool_], kind: Kind, rule: str) -> Tensor:
 
 
 def of_records(logits: Tensor, target: Tensor, kind: Kind, weight: Tensor) -> Tensor:
-    """Return the loss of each record (B,): cross-entropy, or binary cross-entropy averaged over classes."""
+    """Return the loss of each record (B,): cross-entropy, or binary cross-entropy averaged over classes.
+
+    A target may lie between 0 and 1, as a teacher's does.
+    """
     if kind == "multiclass":
-        return F.cross_entropy(logits, target.argmax(dim=1), weight, reduction="none")
+        return F.cross_entropy(logits, target, weight, reduction="none")
     return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none").mean(dim=1)
 
 

@@ -52,7 +52,7 @@ class TrainingModule(pl.LightningModule):
             self.averaged.load_state_dict(self.state.weights["averaged"])
         self.first_epoch, self.began = self.state.epoch, time.monotonic() - self.state.seconds
         self.batches = TrainingBatches(
-            CorpusAssembler(prepared.corpus, prepared.examples["train"], self.model.spec),
+            CorpusAssembler(prepared.corpus, prepared.examples["train"], self.model.spec, prepared.target),
             self.model.spec.window,
             self.options.batch_size,
             self.options.seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ecgprism.model.prism import PrismModel, common_leads
 from ecgprism.registry import load_plugin
 from ecgprism.training.devices import check_device
 from ecgprism.training.loggers import check_loggers
+from ecgprism.training.teachers import lesson
 from ecgprism.training.warm_start import PartOutcome, check_parts, take_weights
 
 NAMED = 30  # classes in a message
@@ -28,8 +29,9 @@ NAMED = 30  # classes in a message
 class Preparation:
     """Everything that is decided before the first step: data, input specification, task and the untrained model.
 
-    `noise` holds the recorded noise (C, T) of the augmentation, at the corpus's rate; `loaded` tells which parts of
-    the model began with the weights of another one, `notes` what the user should know.
+    `target` (N, K) is what training learns: the labels, or what teachers made of them. `noise` holds the recorded noise
+    (C, T) of the augmentation, at the corpus's rate; `loaded` tells which parts of the model began with the weights of
+    another one, `notes` what the user should know.
     """
 
     config: Config
@@ -38,13 +40,16 @@ class Preparation:
     task: Task
     examples: Mapping[str, Examples]
     model: PrismModel
+    target: NDArray[np.float32]
     noise: Sequence[NDArray[np.float32]] = ()
     loaded: Sequence[PartOutcome] = ()
     notes: Sequence[str] = ()
 
 
-def prepare(config: Config, corpus: Corpus | None = None) -> Preparation:
-    """Check the data against the configuration and build the model, writing nothing.
+def prepare(
+    config: Config, corpus: Corpus | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Preparation:
+    """Check the data against the configuration, ask the teachers and build the model, writing nothing.
 
     Raises EcgprismError or ConfigError: a leak between splits, a class without a positive training record, an empty
     split, a component or a shape that does not fit.
@@ -79,7 +84,11 @@ def prepare(config: Config, corpus: Corpus | None = None) -> Preparation:
     recorded = RecordedNoise.read(noise, corpus.rate_hz, "first").kinds.values() if noise is not None else ()
     check_parts(model, config.train)
     loaded = take_weights(model, PrismModel.load(config.init)) if config.init is not None else ()
-    return Preparation(config, corpus, task_name, task, examples, model, tuple(recorded), loaded, notes)
+    target = examples["train"].target.astype(np.float32)
+    if config.distill is not None:
+        learnt = lesson(config.distill, corpus, task, examples, progress)
+        target, notes = learnt.target, [*notes, *learnt.notes]
+    return Preparation(config, corpus, task_name, task, examples, model, target, tuple(recorded), loaded, notes)
 
 
 def _chosen_classes(config: Config, corpus: Corpus, task_name: str, task: Task) -> tuple[Task, list[str]]:
@@ -128,4 +137,5 @@ def one_batch(prepared: Preparation) -> Preparation:
         prepared,
         config=prepared.config.model_copy(update={"train": options}),
         examples={split: examples.first(size) for split, examples in prepared.examples.items()},
+        target=prepared.target[:size],
     )

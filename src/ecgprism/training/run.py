@@ -7,19 +7,21 @@ import logging
 import math
 import shutil
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import lightning as pl
 import torch
 import yaml
 
-from ecgprism.config import Config, read_config
+from ecgprism.config import Config, parse_config, read_config
 from ecgprism.corpus.store import Corpus
 from ecgprism.errors import EcgprismError
 from ecgprism.files import LOCK, atomic, locked
-from ecgprism.interface.storage import PLUGINS
+from ecgprism.interface.storage import PLUGINS, model_digest
 from ecgprism.markup import Grid, few, page
 from ecgprism.model.prism import PrismModel, parameters, versions
 from ecgprism.training.devices import trainer_options
@@ -30,7 +32,7 @@ from ecgprism.training.preparation import Preparation, one_batch, prepare
 from ecgprism.training.state import TrainingState
 from ecgprism.training.watch import Watch, usual_watch
 
-MAY_MOVE = ("corpus", "plugins", "init")  # paths; of those that count the content is compared
+MAY_MOVE = ("corpus", "plugins", "init", "distill")  # paths; of those that count the content is compared
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,21 +104,37 @@ def fit(
         )
     if there and overwrite and not set(there) & set(OWN):
         raise EcgprismError(f"{out}: holds {there[0]} and no run, so it is not overwritten; choose another folder")
-    prepared = prepare(config, corpus)
+    watch = watch or usual_watch()
+    prepared = prepare(config, corpus, watch.teacher)
     if fast_dev_run:
         prepared = one_batch(prepared)
     out.mkdir(parents=True, exist_ok=True)
     try:
         with locked(out, "training"):
-            return _fit(prepared, out, resume, watch or usual_watch())
+            return _fit(prepared, out, resume, watch)
     except Exception:  # whatever it was, it goes on; an interrupt is none, and leaves what can be resumed
         if not resume:
             _leave_nothing(out)
         raise
 
 
+def distill(
+    teachers: Sequence[str | Path], config: Config, out: str | Path, *, soft: float | None = None, **options: Any
+) -> TrainingResult:
+    """Train the configured model with the probabilities of trained runs in its targets (knowledge distillation).
+
+    `soft` is their share (0.7 by default). A recording is judged by the teachers that were not trained on it, where
+    there are any: runs of all folds of a cross-validation judge every one. `options` are those of `fit`. Raises
+    EcgprismError for a teacher that was trained on what the student is to be tested on.
+    """
+    wanted = {"teachers": [Path(teacher) for teacher in teachers]} | ({} if soft is None else {"soft": soft})
+    return fit(parse_config(config.plain() | {"distill": wanted}), out, **options)
+
+
 def _fit(prepared: Preparation, out: Path, resume: bool, watch: Watch) -> TrainingResult:
     facts: Facts = {"fingerprint": prepared.corpus.fingerprint, "versions": versions()}
+    if distill := prepared.config.distill:
+        facts["teachers"] = [model_digest(teacher) for teacher in distill.teachers]
     if resume:
         _same_run(out, prepared.config, facts)
     else:
@@ -161,8 +179,10 @@ def _begin(out: Path, config: Config, facts: Facts) -> None:
         shutil.copyfile(plugin, out / PLUGINS / plugin.name)
     write_facts(out, facts)
     # as seen from anywhere: a run is used from other folders too
-    paths = {"corpus": str(config.corpus.absolute()), "plugins": [str(path.absolute()) for path in config.plugins]}
-    plain = config.plain() | paths
+    plain = config.plain()
+    plain |= {"corpus": str(config.corpus.absolute()), "plugins": [str(path.absolute()) for path in config.plugins]}
+    if config.distill is not None:
+        plain["distill"]["teachers"] = [str(path.absolute()) for path in config.distill.teachers]
     with atomic(out / CONFIG) as path:
         path.write_text(yaml.safe_dump(plain, sort_keys=False))
 
@@ -184,8 +204,12 @@ def _same_run(out: Path, config: Config, facts: Facts) -> None:
         kept = out / PLUGINS / plugin.name
         if not kept.is_file() or kept.read_bytes() != plugin.read_bytes():
             raise EcgprismError(f"{out}: was begun with another {plugin.name}: resume with {kept}, or begin a new run")
-    if read_facts(out)["fingerprint"] != facts["fingerprint"]:
+    held = read_facts(out)
+    if held["fingerprint"] != facts["fingerprint"]:
         raise EcgprismError(f"{out}: the corpus {config.corpus} is not the one that this run was begun with")
+    shares = [(plain["distill"] or {}).get("soft") for plain in (before, config.plain())]
+    if held.get("teachers") != facts.get("teachers") or shares[0] != shares[1]:
+        raise EcgprismError(f"{out}: was begun with other teachers, or another soft share: resume with the same ones")
 
 
 def _train(module: TrainingModule, out: Path) -> None:

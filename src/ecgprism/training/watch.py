@@ -21,6 +21,9 @@ OVERFIT_EPOCHS = 3  # this many epochs of rising validation loss under falling t
 class Watch:
     """What a training tells while it runs; this one is silent."""
 
+    def teacher(self, done: int, total: int) -> None:
+        """Called after every teacher of a distillation, before anything else."""
+
     def start(self, prepared: Preparation, seconds_per_epoch: float, first_epoch: int) -> None:
         """Called before the first step with the expected duration of an epoch."""
 
