@@ -159,7 +159,7 @@ def test_a_source_tells_kind_patients_and_metadata() -> None:
     assert several.tasks["labels"].kind == "multilabel"
     with pytest.raises(ConfigError, match="y: 2 rows for 6 recordings"):
         ArraySource(recordings(), ["a", "b"])
-    with pytest.raises(ConfigError, match="metadata: column 'age' has 1 rows"):
+    with pytest.raises(ConfigError, match="metadata: column 'age': 1 rows"):
         ArraySource(recordings(), ["a"] * 6, metadata={"age": [1]})
 
 
@@ -258,7 +258,7 @@ def test_a_bad_array_has_its_problem_and_a_caller_is_warned(run_path: Path) -> N
     for missing in declared:
         with pytest.raises(ConfigError, match=f"{missing} (is|are) missing"):
             predict(run_path, signals, **{k: v for k, v in declared.items() if k != missing})
-    with pytest.raises(ConfigError, match="metadata: column 'age' has 2 rows for 3 recordings"):
+    with pytest.raises(ConfigError, match="metadata: column 'age': 2 rows for 3 recordings"):
         predict(run_path, signals, metadata={"age": [1, 2]}, **declared)
 
 
@@ -313,5 +313,5 @@ def test_what_is_missing_in_a_table_is_no_value_in_a_corpus_or_in_use(missing: o
     assert columns_of(table, 3) == {"age": [63.0, 70.0, 5.5], "device": ["a", None, "b"]}
     frame = pd.DataFrame(table).convert_dtypes()
     assert columns_of(frame, 3) == columns_of(table, 3)
-    with pytest.raises(ConfigError, match="column 'age' has 3 rows for 4 recordings"):
+    with pytest.raises(ConfigError, match="column 'age': 3 rows for 4 recordings"):
         columns_of(frame, 4)

@@ -297,7 +297,7 @@ def test_manifest_fills_in_what_a_row_leaves_out(tmp_path: Path) -> None:
 def test_manifest_reads_ids_and_patients_as_text(tmp_path: Path) -> None:
     path = manifest(tmp_path, "path,labels,record_id,patient_id\na,N,007,0012\nb,N,,\nc,N,NA,null\n")
     assert [(entry.record_id, entry.patient_id) for entry in entries("manifest", path)] == [
-        ("007", "0012"), ("b", None), ("NA", "null"),
+        ("007", "0012"), ("b", None), ("NA", None),
     ]  # fmt: skip
 
 
@@ -385,6 +385,7 @@ def test_manifest_classes_fix_names_and_order(tmp_path: Path) -> None:
         ("file,labels\na,N\n", "column 'path' is missing; there are: file, labels"),
         ("path;label\na;N\n", "column 'labels' is missing; did you mean 'label'?"),
         ("path,labels\na,N\n ,N\n", "line 3: path is empty"),
+        ("path,labels\na,1\nb,2.5\n", "line 3: label '2.5': numbers with fractions are no classes"),
         ("path,labels\n", "no row has a label"),
         ("path,labels\na,\nb, \n", "no row has a label"),
         ("path,labels,split\na,N,train\nb,N,\n", "line 3: split is empty; give it for every row or for none"),

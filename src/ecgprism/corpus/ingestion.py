@@ -142,8 +142,10 @@ def ingest(
     """
     out = Path(out).resolve() if Path(out).is_symlink() else Path(out)
     _check_out(out, overwrite)
-    if not MIN_CORPUS_HZ <= rate_hz <= MAX_CORPUS_HZ:
-        raise EcgprismError(f"rate {rate_hz:g} Hz: expected {MIN_CORPUS_HZ} to {MAX_CORPUS_HZ} Hz")
+    if not isinstance(rate_hz, int | float) or not MIN_CORPUS_HZ <= rate_hz <= MAX_CORPUS_HZ:
+        raise EcgprismError(f"rate {rate_hz} Hz: expected {MIN_CORPUS_HZ} to {MAX_CORPUS_HZ} Hz")
+    if workers is not None and workers < 1:
+        raise EcgprismError(f"workers = {workers}: expected at least 1")
     opened = open_source(source, root, options) if isinstance(source, str) else source
     name = source if isinstance(source, str) else getattr(source, "name", type(source).__name__)
     excluded = set(exclude)
@@ -290,7 +292,7 @@ def _write(journal: Journal, prepared: Generator[JournalEntry], strict: bool, pr
 
 def _entries(source: Source, excluded: Collection[str], expected: str) -> Iterator[Entry]:
     """Yield the entries that are wanted. Raises EcgprismError at their end when they are not those of the census."""
-    digest = hashlib.sha256()
+    digest = _digest_of_tasks(source)
     for entry in source.entries():
         if entry.record_id not in excluded:
             digest.update(repr(entry).encode())
@@ -303,7 +305,7 @@ def _census(source: Source, name: str, excluded: set[str]) -> tuple[int, str]:
     """Count the entries and digest them. Raises EcgprismError for a record id that stands twice, and for none."""
     seen: dict[str, str] = {}
     all_ids: set[str] = set()
-    digest = hashlib.sha256()
+    digest = _digest_of_tasks(source)
     for entry in source.entries():
         all_ids.add(entry.record_id)
         if entry.record_id in excluded:
@@ -319,6 +321,11 @@ def _census(source: Source, name: str, excluded: set[str]) -> tuple[int, str]:
     if not seen:
         raise EcgprismError(f"{name}: the source has no recordings")
     return len(seen), digest.hexdigest()
+
+
+def _digest_of_tasks(source: Source) -> Any:
+    """Begin the digest of a source with its classes, whose numbers are in the journal."""
+    return hashlib.sha256(repr(dict(source.tasks)).encode())
 
 
 def _finish(journal: Journal, settings: Settings, source: Source) -> CorpusMeta:

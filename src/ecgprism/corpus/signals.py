@@ -41,6 +41,15 @@ class Signals:
             raise EcgprismError(f"{path}: holds {size} bytes, the record table needs {needed}")
         self.values = np.memmap(path, dtype="<i2", mode="r")
 
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the signals in their file: a process of a data loader maps it for itself."""
+        return {**vars(self), "values": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Map the file again."""
+        vars(self).update(state)
+        self.values = np.memmap(self.path, dtype="<i2", mode="r")
+
     def leads(self, record: int) -> tuple[str, ...]:
         """Return the leads of a record."""
         return self.lead_sets[self.lead_set[record]]

@@ -123,7 +123,7 @@ def fold(cluster: NDArray[np.int64], target: NDArray[np.bool_], k: int, of: int,
 def fold_of_items(
     record: NDArray[np.int64], cluster: NDArray[np.int64], target: NDArray[np.bool_], k: int, of: int
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """Return the records of items and the split of each in part `k` of a cross-validation: all items of one together."""
+    """Return the records of items and the split of each in part `k` of a cross-validation, whole records together."""
     records, first = np.unique(record, return_index=True)
     held = np.zeros((len(records), target.shape[1]), dtype=bool)
     np.logical_or.at(held, np.searchsorted(records, record), target)

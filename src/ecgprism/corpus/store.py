@@ -153,7 +153,10 @@ class Corpus:
         """
         splits = (splits,) if isinstance(splits, str) else tuple(splits)
         known = self.task(task)[1]
-        columns = _places(f"{self.path}: task {task} has no class", classes or known.classes, known.classes)
+        chosen_classes = (
+            known.classes if classes is None else tuple(classes) if not isinstance(classes, str) else classes
+        )
+        columns = _places(f"{self.path}: task {task} has no class", chosen_classes, known.classes)
         _places(f"{self.path}: no split", splits, (*SPLITS, NO_SPLIT))
         record = tables.numbers(self._items, "record")
         inside = pc.is_in(self._records["split"], pa.array(splits, pa.string())).to_numpy()[record]
@@ -274,7 +277,11 @@ def _counts(corpus: Corpus) -> dict[str, dict[str, dict[str, int]]]:
 
 
 def _places(where: str, names: Sequence[str], known: Sequence[str]) -> list[int]:
-    """Return the positions of names. Raises EcgprismError with the nearest one."""
+    """Return the positions of names. Raises EcgprismError with the nearest one, and for one that stands twice."""
+    if isinstance(names, str):
+        raise EcgprismError(f"{where}s {names!r}: expected a list of names")
+    if len(set(names)) < len(names):
+        raise EcgprismError(f"{where} {max(names, key=list(names).count)!r} twice: each stands once")
     for name in names:
         if name not in known:
             raise EcgprismError(f"{where} {name!r}{nearest(name, known)}")

@@ -5,16 +5,17 @@ Axis legend: N recordings, L leads, T samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgprism.ecg.leads import LEADS, canonical_lead
 from ecgprism.ecg.recording import Recording, check_rate
+from ecgprism.ecg.rows import is_array, plain_array, rows_of
 from ecgprism.ecg.units import millivolts
 from ecgprism.errors import ConfigError, ReadError, nearest
 
@@ -35,12 +36,17 @@ class ArrayRecordings:
     @classmethod
     def of(
         cls,
-        signals: Sequence[NDArray[Any]] | NDArray[Any],
+        given: Sequence[NDArray[Any]] | NDArray[Any],
         rate_hz: float | None,
         leads: Sequence[str] | None,
         unit: str | None,
+        lead_aliases: Mapping[str, str] | None = None,
     ) -> ArrayRecordings:
-        """Check what is declared. Raises ConfigError for what is missing or cannot be, naming the argument."""
+        """Check what is declared; `lead_aliases` are other spellings of leads.
+
+        Raises ConfigError for what is missing or cannot be, naming the argument.
+        """
+        signals = _signals(given)
         shape = _shape(signals)
         if rate_hz is None:
             raise ConfigError("rate_hz is missing: arrays do not tell their sampling rate, as in rate_hz=500")
@@ -52,12 +58,16 @@ class ArrayRecordings:
             check_rate(float(rate_hz), "rate_hz: ")
         except ReadError as error:
             raise ConfigError(str(error)) from None
+        except (TypeError, ValueError):
+            raise ConfigError(f"rate_hz = {rate_hz!r}: expected a number of Hz") from None
+        if not isinstance(unit, str):
+            raise ConfigError(f"unit = {unit!r}: expected a text, as in 'mV' or '4.88uV' (of one step)")
         factor = millivolts(unit)
         if factor is None:
             raise ConfigError(f"unit = {unit!r}: no unit of voltage{nearest(unit, ('mV', 'uV', 'nV', 'V'))}")
-        names = tuple(_lead(name) for name in leads)
+        names = tuple(_lead((lead_aliases or {}).get(name, name)) for name in rows_of(leads, "leads"))
         if len(set(names)) < len(names):
-            raise ConfigError(f"leads: {', '.join(leads)}: one stands twice")
+            raise ConfigError(f"leads: {', '.join(names)}: one stands twice")
         if len(names) != shape[0]:
             turned = shape[1] == len(names)
             hint = ": the axes are (N, T, L); give X.transpose(0, 2, 1)" if turned else ""
@@ -70,7 +80,8 @@ class ArrayRecordings:
 
     def read(self, number: int, metadata: dict[str, float | str] | None = None) -> Recording:
         """Return one recording in mV. Raises ReadError when it has another shape than leads by samples."""
-        held = np.asarray(self.signals[number])
+        each = self.signals[number]
+        held = plain_array(each, f"X[{number}]") if is_array(each) else np.asarray(each)
         if held.ndim != 2 or held.shape[0] != len(self.leads) or not np.issubdtype(held.dtype, np.number):
             expected = f"expected numbers of {len(self.leads)} leads by samples"
             raise ReadError(f"X[{number}]: {held.dtype} of shape {held.shape}; {expected}")
@@ -96,6 +107,20 @@ class ArrayRecordings:
         return None
 
 
+def _signals(given: Any) -> Sequence[NDArray[Any]] | NDArray[Any]:
+    """Return tensors as arrays, masked values as not recorded; anything that is indexed as it is (HDF5, a list)."""
+    if is_array(given):
+        held = given if type(given) is np.memmap else plain_array(given, "X")
+        if not held.ndim:
+            raise ConfigError("X: one number given; expected (N, leads, samples)")
+        return held
+    if isinstance(given, str | bytes | Mapping) or not (hasattr(given, "__len__") and hasattr(given, "__getitem__")):
+        raise ConfigError(
+            f"X: a {type(given).__name__} given; expected (N, leads, samples), or a list of (leads, samples)"
+        )
+    return cast("Sequence[NDArray[Any]]", given)
+
+
 def _shape(signals: Sequence[NDArray[Any]] | NDArray[Any]) -> tuple[int, int]:
     """Return leads and samples of the first recording. Raises ConfigError for what holds no recordings."""
     if not len(signals):
@@ -108,8 +133,8 @@ def _shape(signals: Sequence[NDArray[Any]] | NDArray[Any]) -> tuple[int, int]:
     return int(first[0]), int(first[1])
 
 
-def _lead(name: str) -> str:
-    lead = canonical_lead(name)
+def _lead(name: Any) -> str:
+    lead = canonical_lead(name) if isinstance(name, str) else None
     if lead is None:
-        raise ConfigError(f"leads: {name!r} is no lead{nearest(name, LEADS)}")
+        raise ConfigError(f"leads: {name!r} is no lead{nearest(str(name), LEADS)}")
     return lead

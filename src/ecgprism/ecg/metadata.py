@@ -60,6 +60,17 @@ def is_missing_text(value: object) -> bool:
     return isinstance(value, str) and value.strip().lower() in MISSING
 
 
+def patient_id(value: object) -> str | None:
+    """Return who a patient is as text, None where nobody knows; 12 and 12.0 are one patient."""
+    if is_missing_text(value):
+        return None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
 def number(value: object, decimal_comma: bool = False) -> float | None:
     """Return a finite number as people write it (`63`, `63.5`, `63,5`), or None.
 

@@ -25,6 +25,7 @@ OFF_SHARE = 0.1  # of the seconds
 OFF_GAIN = 1.2
 USUAL_MV = (0.1, 50.0)  # peak-to-peak of the liveliest lead of a recording; outside, its unit or gain may be wrong
 USUAL_HZ = (50.0, 5000.0)
+LEAST_SHARE, LEAST_S = 0.5, 2.0  # of a recording that an answer can be given on without a word
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,16 @@ def doubts(recording: Recording) -> tuple[str, ...]:
         said.append(f"{'no lead' if span < USUAL_MV[0] else 'a lead'} {what} {span:.3g} mV: is the unit right?")
     if not USUAL_HZ[0] <= recording.rate_hz <= USUAL_HZ[1]:
         said.append(f"a sampling rate of {recording.rate_hz:g} Hz is unusual for an ECG")
+    return tuple(said)
+
+
+def too_little(recording: Recording) -> tuple[str, ...]:
+    """Return what leaves little of a recording to go by: gaps in most of it, fewer seconds than two beats take."""
+    recorded = ~np.isnan(recording.signal)
+    share, longest = float(recorded.mean()), int(recorded.sum(axis=1).max(initial=0))
+    said = [f"{100 * (1 - share):.0f}% of it is not recorded"] if share < LEAST_SHARE else []
+    if longest < LEAST_S * recording.rate_hz:
+        said.append(f"{longest / recording.rate_hz:.3g} s recorded, less than two beats")
     return tuple(said)
 
 

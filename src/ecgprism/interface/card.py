@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import Annotated, Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -16,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ecgprism.ecg.leads import LEADS
 from ecgprism.ecg.metadata import is_missing
+from ecgprism.ecg.rows import rows_of
 from ecgprism.errors import ConfigError, EcgprismError, first_problem, nearest
 
 FORMAT_VERSION: Literal[3] = 3
@@ -36,6 +39,16 @@ class Task:
 
     kind: Kind
     classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for what no task can be: another kind, a class that is no text or stands twice."""
+        if self.kind not in get_args(Kind):
+            raise ConfigError(f"kind = {self.kind!r}{nearest(str(self.kind), get_args(Kind))}")
+        for name in self.classes:
+            if not isinstance(name, str) or not name.strip():
+                raise ConfigError(f"classes: {name!r} is no name")
+        if len(set(self.classes)) < len(self.classes):
+            raise ConfigError(f"classes: {max(self.classes, key=self.classes.count)!r} stands twice")
 
 
 @dataclass(frozen=True)
@@ -125,22 +138,39 @@ class MetadataSchema:
 
 
 def columns_of(table: Table | None, rows: int) -> dict[str, list[float | str | None]]:
-    """Return the columns of a table as numbers, words and None. Raises ConfigError unless it has so many rows."""
+    """Return the columns of a table as numbers, words and None.
+
+    Raises ConfigError for what is no table, another number of rows, dates and complex numbers.
+    """
     if table is None:
         return {}
+    if isinstance(table, str) or not hasattr(table, "__getitem__") or not hasattr(table, "__contains__"):
+        raise ConfigError(
+            f"metadata: a {type(table).__name__} given; expected columns by name (a dictionary, a DataFrame)"
+        )
     found = {}
     for name in table:
-        column = list(table[name])
-        if len(column) != rows:
-            raise ConfigError(f"metadata: column {name!r} has {len(column)} rows for {rows} recordings")
-        found[str(name)] = [_plain(value) for value in column]
+        try:
+            column = table[name]
+        except (TypeError, IndexError, KeyError, ValueError):
+            raise ConfigError("metadata: expected columns by name (a dictionary of lists, a DataFrame)") from None
+        held = rows_of(column, f"metadata: column {str(name)!r}", rows)
+        found[str(name)] = [_plain(value, str(name)) for value in held]
     return found
 
 
-def _plain(value: Any) -> float | str | None:
+def _plain(value: Any, column: str) -> float | str | None:
     if is_missing(value) or value == "":
         return None
-    return float(value) if isinstance(value, int | float | np.number | np.bool_) else str(value)
+    if isinstance(value, Real | np.bool_ | Decimal):
+        try:
+            size = float(value)
+        except OverflowError:  # a whole number of 400 digits
+            size = math.nan
+        return None if math.isnan(size) else size
+    if not isinstance(value, str | bytes):
+        raise ConfigError(f"metadata: column {column!r} holds {value!r}: expected numbers or words")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _encoded(value: Any, column: Column) -> float:

@@ -225,6 +225,9 @@ def common_leads(wanted: Iterable[str] | None, held: tuple[str, ...], where: str
     """Return the leads a model is built for: those wanted, all of the corpus by default."""
     if wanted is None:
         return held
+    wanted = () if isinstance(wanted, str) else tuple(wanted)
+    if not wanted or len(set(wanted)) < len(wanted):
+        raise ConfigError("leads: expected a list of different leads, as in ['I', 'II']")
     missing = [lead for lead in wanted if lead not in held]
     if missing:
         raise ConfigError(f"leads: {missing[0]!r} is not in {where}; there are: {', '.join(held)}")

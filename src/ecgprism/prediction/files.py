@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ecgprism.ecg.conditioning import prepared_signal
 from ecgprism.ecg.leads import STANDARD_LEADS
 from ecgprism.ecg.metadata import is_missing
-from ecgprism.ecg.quality import doubts
+from ecgprism.ecg.quality import doubts, too_little
 from ecgprism.ecg.recording import Recording
+from ecgprism.ecg.rows import rows_of
 from ecgprism.errors import EcgprismError, ReadError, one_line, warn
 from ecgprism.formats.contract import Declaration
 from ecgprism.interface.answers import RULE, Answers, decide, rule_of, threshold_columns
@@ -26,7 +27,15 @@ from ecgprism.interface.scoring import Engine, Scores, score
 from ecgprism.prediction.engines import engine_for
 from ecgprism.prediction.patient import Told, known_values, patient_values
 from ecgprism.prediction.patient_table import PatientTable, known_columns, not_used
-from ecgprism.prediction.recordings import Metadata, NamedRecording, Signals, is_signals, of_arrays, of_files
+from ecgprism.prediction.recordings import (
+    Metadata,
+    NamedRecording,
+    Signals,
+    given_recordings,
+    is_signals,
+    of_arrays,
+    of_files,
+)
 from ecgprism.processes import RECORD_MEMORY_MB, RECORD_TIMEOUT_S, Limits, limited
 
 if TYPE_CHECKING:
@@ -156,7 +165,7 @@ def _declared(
         held,
         rate_hz=held.rate_hz if rate_hz is None else rate_hz,
         unit=held.unit if unit is None else unit,
-        leads=tuple(leads) if leads else held.leads,
+        leads=held.leads if leads is None else tuple(rows_of(leads, "leads")),
     )
     return said.with_aliases(lead_aliases or {})
 
@@ -177,7 +186,7 @@ def _scored(
     note: Callable[[str], None],
 ) -> Iterator[tuple[Chunk, Scores]]:
     """Read and score recordings, a bounded number of them and of samples at a time."""
-    card = engine.card
+    card, recordings = engine.card, given_recordings(recordings)
     for_all, of_each = (metadata, None) if metadata is None or _for_all(metadata) else ({}, metadata)
     given = known_values(card, cast(Metadata, for_all or {}))
     declared = replace(declared, lead_aliases={**card.lead_aliases, **declared.lead_aliases})
@@ -308,5 +317,6 @@ def _input(card: Card, recording: Recording, given: Metadata, told: Told | None)
         f"damaged: {recording.details['damaged']}" if "damaged" in recording.details else "",
         *doubtful,
         *doubts(recording),
+        *too_little(recording),
     ]
     return Input(signal, recording.leads, metadata, tuple(remark for remark in remarks if remark))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgprism.ecg.arrays import ArrayRecordings
 from ecgprism.ecg.recording import Recording
+from ecgprism.ecg.rows import is_array
+from ecgprism.errors import EcgprismError
 from ecgprism.formats import reading
 from ecgprism.formats.contract import Declaration
 from ecgprism.interface.card import Table, columns_of
@@ -44,15 +46,30 @@ def of_arrays(signals: Signals, declared: Declaration, metadata: Table | None) -
 
     Raises ConfigError for a rate, unit or leads that are not given, and for metadata of another length.
     """
-    held = ArrayRecordings.of(signals, declared.rate_hz, declared.leads, declared.unit)
+    held = ArrayRecordings.of(signals, declared.rate_hz, declared.leads, declared.unit, declared.lead_aliases)
     columns = columns_of(metadata, len(held))
     for number in range(len(held)):
         row = {name: value for name, column in columns.items() if (value := column[number]) is not None}
         yield NamedRecording(str(number), f"X[{number}]", partial(held.read, number, row))
 
 
+def given_recordings(given: object) -> list[str | Path] | Signals:
+    """Return paths (one by itself, too) or signals. Raises EcgprismError for what is neither."""
+    if isinstance(given, str | Path):
+        return [given]
+    if is_array(given):
+        return cast(Signals, given)
+    held = list(given) if isinstance(given, Iterable) and not isinstance(given, bytes | Mapping) else [given]
+    if held and all(isinstance(each, str | Path) for each in held):
+        return cast("list[str | Path]", held)
+    if held and all(is_array(each) or (isinstance(each, list | tuple) and each) for each in held):
+        return cast(Signals, [each if is_array(each) else np.asarray(each, dtype=np.float64) for each in held])
+    wrong = next((each for each in held if not isinstance(each, str | Path) and not is_array(each)), held)
+    raise EcgprismError(
+        f"recordings: a {type(wrong).__name__} given; expected files and folders, or signals (N, leads, samples)"
+    )
+
+
 def is_signals(given: object) -> bool:
     """Whether arrays are given and not paths."""
-    return isinstance(given, np.ndarray) or (
-        isinstance(given, Sequence) and not isinstance(given, str) and len(given) > 0 and hasattr(given[0], "dtype")
-    )
+    return is_array(given) or (isinstance(given, Sequence) and len(given) > 0 and is_array(given[0]))

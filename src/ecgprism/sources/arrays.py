@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgprism.ecg.arrays import ArrayRecordings
-from ecgprism.ecg.metadata import is_missing
+from ecgprism.ecg.metadata import is_missing_text, number, patient_id
 from ecgprism.ecg.recording import Recording
+from ecgprism.ecg.rows import rows_of
 from ecgprism.errors import ConfigError, EcgprismError, nearest, one_line
 from ecgprism.extras import library
 from ecgprism.interface.card import Kind, Table, Task, columns_of
 from ecgprism.registry import register
+from ecgprism.sources.array_labels import label_names
 from ecgprism.sources.columns import column_name, legend, read_column
 from ecgprism.sources.contract import Entry
 from ecgprism.sources.labels import KindOrAuto, read_labels
@@ -30,7 +34,6 @@ from ecgprism.sources.tables import read_cells
 
 LABELS = "labels"
 KNOWN = (LABELS, "patient_id", "record_id", "split")
-NO_REGRESSION = "numbers with fractions are no classes, and regression is not there: make classes of them"
 
 
 class ArraySource:
@@ -55,15 +58,18 @@ class ArraySource:
 
         One label in every row makes the task multi-class unless `kind` says otherwise. Raises ConfigError.
         """
+        if not isinstance(task, str) or not task.strip():
+            raise ConfigError(f"task = {task!r}: expected a name")
         self.recordings, self.task = recordings, task
         n = len(recordings)
         held, known = label_names(labels, classes)
-        beside = (("y", held), ("patients", patients), ("record_ids", record_ids), ("splits", splits))
-        for what, given in beside:
-            if given is not None and len(given) != n:
-                raise ConfigError(f"{what}: {len(given)} rows for {n} recordings")
-        self.held, self.patients = held, patients
-        self.splits = None if splits is None else read_splits(splits, patients, "splits[{}]".format)
+        if len(held) != n:
+            raise ConfigError(f"y: {len(held)} rows for {n} recordings")
+        self.held = held
+        self.patients = None if patients is None else [patient_id(each) for each in rows_of(patients, "patients", n)]
+        self.splits = None
+        if splits is not None:
+            self.splits = read_splits(rows_of(splits, "splits", n), self.patients, "splits[{}]".format)
         single = len(known) > 1 and all(len(row) == 1 for row in held)
         self.notes = (
             [] if kind or not single else ["every row has one label: the classes exclude each other (multiclass)"]
@@ -72,20 +78,21 @@ class ArraySource:
             self.notes.append(doubt)
         self.tasks: Mapping[str, Task] = {task: Task(kind or ("multiclass" if single else "multilabel"), known)}
         self.lead_aliases: Mapping[str, str] = {}
-        self.record_ids = [f"{i:06d}" for i in range(n)] if record_ids is None else [str(name) for name in record_ids]
-        self.metadata = columns_of(metadata, n)
+        self.record_ids = [f"{i:06d}" for i in range(n)]
+        if record_ids is not None:
+            self.record_ids = [str(name) for name in rows_of(record_ids, "record_ids", n)]
+        self.metadata = {name: _numbers_in_texts(column) for name, column in columns_of(metadata, n).items()}
 
     def entries(self) -> Iterator[Entry]:
         """Yield the entries; a row without any label is one of no class (multi-label)."""
-        for number, (record_id, labels) in enumerate(zip(self.record_ids, self.held, strict=True)):
-            patient = self.patients[number] if self.patients is not None else None
+        for row, (record_id, labels) in enumerate(zip(self.record_ids, self.held, strict=True)):
             yield Entry(
                 record_id,
-                f"X[{number}]",
+                f"X[{row}]",
                 {self.task: labels} if labels or self.tasks[self.task].kind == "multilabel" else {},
-                patient_id=None if is_missing(patient) else str(patient),
-                split=self.splits[number] if self.splits else None,
-                metadata={name: held for name, column in self.metadata.items() if (held := column[number]) is not None},
+                patient_id=self.patients[row] if self.patients else None,
+                split=self.splits[row] if self.splits else None,
+                metadata={name: held for name, column in self.metadata.items() if (held := column[row]) is not None},
             )
 
     def read(self, entry: Entry) -> Recording:
@@ -120,7 +127,7 @@ class ArrayFileSource(ArraySource):
             for name in table
             if name not in KNOWN
         }
-        patients = [patient or None for patient in table["patient_id"]] if "patient_id" in table else None
+        patients = [patient_id(cell) for cell in table["patient_id"]] if "patient_id" in table else None
         super().__init__(
             ArrayRecordings.of(signals, rate_hz, [name.strip() for name in leads.split(",")] if leads else None, unit),
             held.of_rows,
@@ -154,11 +161,13 @@ def mapped(path: Path, key: str | None = None) -> NDArray[Any]:
     suffix = path.suffix.lower()
     try:
         if suffix == ".npy":
+            if key is not None:
+                raise EcgprismError(f"{path}: key={key}: a .npy file holds one array, which has no name")
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         if suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
                 return np.asarray(archive[_key(path, list(archive.files), key)])
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, TypeError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise EcgprismError(f"{path}: no array in it ({one_line(error)})") from None
     if suffix in (".h5", ".hdf5"):
         return _hdf5(path, key)
@@ -185,65 +194,12 @@ def _key(path: Path, names: Sequence[str], key: str | None) -> str:
     return str(key)
 
 
-def label_names(labels: Any, classes: Sequence[str] | None) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """Return the class names of every row, and all classes in order. Raises ConfigError for what is no label."""
-    table = _matrix(labels)
-    if table is not None:
-        return _from_rows(table, classes)
-    rows = [_row(value, number, classes) for number, value in enumerate(labels)]
-    found = {name for row in rows for name in row}
-    known = tuple(classes) if classes is not None else tuple(sorted(found))
-    for number, row in enumerate(rows):
-        for name in row:
-            if name not in known:
-                raise ConfigError(f"y[{number}] = {name!r}: no such class{nearest(name, known)}")
-    if not known:
-        raise ConfigError("y: no row has a label")
-    return rows, known
-
-
-def _matrix(labels: Any) -> NDArray[Any] | None:
-    """Return one-hot or multi-hot rows (N, K), or None for labels of another form."""
-    if not hasattr(labels, "ndim") and not hasattr(labels, "columns"):
-        return None
-    held = np.asarray(labels)
-    return held if held.ndim == 2 and held.dtype.kind in "biuf" else None
-
-
-def _from_rows(held: NDArray[Any], classes: Sequence[str] | None) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    if not np.isin(held, (0, 1)).all():
-        other = held[~np.isin(held, (0, 1))].flat[0]
-        raise ConfigError(f"y: {other!r} in rows of shape {held.shape}: expected 0 or 1 by class; {NO_REGRESSION}")
-    if classes is None or len(classes) != held.shape[1]:
-        raise ConfigError(f"y has {held.shape[1]} columns: name them in order with classes=[...]")
-    names = np.asarray(classes, dtype=object)
-    return [tuple(names[row.astype(bool)]) for row in held], tuple(classes)
-
-
-def _row(value: Any, number: int, classes: Sequence[str] | None) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value.strip(),) if value.strip() else ()
-    if is_missing(value):
-        return ()
-    if isinstance(value, bool | np.bool_ | int | np.integer):
-        return (_numbered(int(value), number, classes),)
-    if isinstance(value, float | np.floating):
-        if value != int(value):
-            raise ConfigError(f"y[{number}] = {value}: {NO_REGRESSION}")
-        return (_numbered(int(value), number, classes),)
-    if isinstance(value, Sequence | set | frozenset | np.ndarray):
-        return tuple(name for part in value for name in _row(part, number, classes))
-    raise ConfigError(f"y[{number}] = {value!r}: expected a class's name or number, or several of them")
-
-
-def _numbered(value: int, number: int, classes: Sequence[str] | None) -> str:
-    if classes is None:
-        raise ConfigError(f"y[{number}] = {value}: numbers need their names, as in classes=['NORM', 'MI']")
-    if not 0 <= value < len(classes):
-        raise ConfigError(
-            f"y[{number}] = {value}: expected 0 to {len(classes) - 1}, the numbers of {', '.join(classes)}"
-        )
-    return classes[value]
+def _numbers_in_texts(column: list[float | str | None]) -> list[float | str | None]:
+    """Return a column whose texts are all numbers as numbers."""
+    texts = [value for value in column if isinstance(value, str) and not is_missing_text(value)]
+    if not texts or any(number(text) is None for text in texts):
+        return column
+    return [number(value) for value in column]
 
 
 def content_digest(recordings: ArrayRecordings) -> str:

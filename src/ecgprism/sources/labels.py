@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ecgprism.ecg.metadata import number
 from ecgprism.errors import EcgprismError, nearest
 from ecgprism.interface.card import Kind
 
 KindOrAuto = Literal["auto", "multilabel", "multiclass"]
 
 MOST_CHARACTERS = 10_000  # of a cell
+NO_REGRESSION = "numbers with fractions are no classes, and regression is not there: make classes of them"
 #: what programs write where there is no label; `none` or `unknown` may be a class
 _NO_LABEL = ("nan", "<na>", "null", "n/a")
 
@@ -55,6 +57,7 @@ def read_labels(
         notes += [f"label {label!r} taken as {name!r}" for label, name in renamed.items() if label != name]
     else:
         _refuse_twins(path, first)
+        _refuse_numbers(path, first)
     found = chosen or tuple(sorted(first))
     if kind == "auto":
         kind, why = _kind_of(of_rows, found, empty_is_negative)
@@ -125,6 +128,16 @@ def _refuse_twins(path: Path, first: dict[str, int]) -> None:
             raise EcgprismError(
                 f"{path}, line {line}: label {label!r} differs from {other!r} (line {first[other]}) in case or spaces "
                 f"alone; write them alike, or name the classes, as in classes={other}|..."
+            )
+
+
+def _refuse_numbers(path: Path, first: dict[str, int]) -> None:
+    """Raise EcgprismError where all labels are numbers and some have fractions: measurements, and no classes."""
+    sizes = {label: number(label) for label in first}
+    for label, size in sizes.items():
+        if size is not None and not size.is_integer() and None not in sizes.values():
+            raise EcgprismError(
+                f"{path}, line {first[label]}: label {label!r}: {NO_REGRESSION}, or name them (classes=)"
             )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import Field
 
 from ecgprism.ecg.leads import canonical_lead
-from ecgprism.ecg.metadata import is_missing_text, number
+from ecgprism.ecg.metadata import is_missing_text, number, patient_id
 from ecgprism.ecg.recording import Recording
 from ecgprism.errors import EcgprismError, nearest
 from ecgprism.formats import reading
@@ -122,7 +122,7 @@ class Manifest:
                 raise EcgprismError(f"{self.path}, line {line}: path is empty")
         if "split" not in columns:
             return None
-        patients = list(columns["patient_id"]) if "patient_id" in columns else None
+        patients = [patient_id(cell) for cell in columns["patient_id"]] if "patient_id" in columns else None
         return read_splits(list(columns["split"]), patients, lambda row: f"line {lines[row]}", str(self.path))
 
     def _metadata(self, sex: dict[str, str]) -> dict[str, Column]:
@@ -146,7 +146,7 @@ class Manifest:
                 record_id=row.get("record_id") or row["path"],
                 path=located(self.path.parent, row["path"]),
                 labels={self.task: labels} if labels or self.unlabelled == "negative" else {},
-                patient_id=row.get("patient_id") or None,
+                patient_id=patient_id(row.get("patient_id")),
                 split=self.splits[position] if self.splits else None,
                 metadata={name: value for name, value in values.items() if value is not None},
                 declared=self.declared[position],

@@ -44,11 +44,11 @@ class CorpusDataset(Dataset[Sample]):
         """Select the examples; signals stay on disk. Raises EcgprismError for what the corpus does not have."""
         if crop not in ("middle", "random"):
             raise ConfigError(f"crop = {crop!r}: expected 'middle' or 'random'")
-        if not window_s > 0:
-            raise ConfigError(f"window_s = {window_s!r}: expected a number of seconds")
+        if not isinstance(window_s, int | float) or not 0.5 <= window_s <= 86_400:
+            raise ConfigError(f"window_s = {window_s!r}: expected seconds, 0.5 to 86400")
         name, known = corpus.task(task)
         self.corpus, self.examples = corpus, corpus.select(name, split, classes)
-        self.classes = tuple(classes or known.classes)
+        self.classes = known.classes if classes is None else tuple(classes)
         self.leads = common_leads(leads, corpus.leads, str(corpus.path))
         self.rate_hz, self.window = corpus.rate_hz, round(window_s * corpus.rate_hz)
         self.random, self.as_dict, self.exclusive = crop == "random", as_dict, is_multiclass(known.kind)

@@ -25,6 +25,9 @@ OWN = (
 )  # fmt: skip
 
 
+REPLACED = "replaced" + PARTIAL  # the run that is overwritten, until the new one is done
+
+
 class Facts(TypedDict, total=False):
     """What run.json holds: data, versions and hashes of teachers from the beginning, the rest when it is done."""
 
@@ -54,6 +57,37 @@ def clear(out: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def set_aside(out: Path) -> None:
+    """Put the run that is overwritten into a folder in it; what was put there before a kill is older, and stays."""
+    aside = out / REPLACED
+    if aside.exists():
+        clear(out)
+        return
+    there = [name for name in OWN if (out / name).exists()]
+    if there:
+        aside.mkdir()
+        for name in there:
+            (out / name).replace(aside / name)
+    clear(out)
+
+
+def put_back(out: Path) -> bool:
+    """Return the overwritten run to its place, and whether there was one."""
+    aside = out / REPLACED
+    if not aside.is_dir():
+        return False
+    clear(out)
+    for path in aside.iterdir():
+        path.replace(out / path.name)
+    aside.rmdir()
+    return True
+
+
+def drop_replaced(out: Path) -> None:
+    """Delete the overwritten run: the new one is done."""
+    shutil.rmtree(out / REPLACED, ignore_errors=True)
 
 
 def write_facts(out: Path, facts: Facts) -> None:

@@ -20,7 +20,7 @@ from ecgprism.registry import load_plugin
 from ecgprism.training.devices import check_device
 from ecgprism.training.loggers import check_loggers
 from ecgprism.training.teachers import lesson
-from ecgprism.training.warm_start import PartOutcome, check_parts, take_weights
+from ecgprism.training.warm_start import PartOutcome, check_parts, never_learnt, take_weights, untouched
 
 NAMED = 30  # classes in a message
 
@@ -83,7 +83,8 @@ def prepare(
     noise = config.augment.noise_from
     recorded = RecordedNoise.read(noise, corpus.rate_hz, "first").kinds.values() if noise is not None else ()
     check_parts(model, config.train)
-    loaded = take_weights(model, PrismModel.load(config.init)) if config.init is not None else ()
+    loaded = take_weights(model, PrismModel.load(config.init)) if config.init is not None else untouched(model)
+    notes += never_learnt(config.train, loaded)
     target = examples["train"].target.astype(np.float32)
     if config.distill is not None:
         learnt = lesson(config.distill, corpus, task, examples, progress)

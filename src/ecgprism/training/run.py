@@ -25,7 +25,20 @@ from ecgprism.interface.storage import PLUGINS, model_digest
 from ecgprism.markup import Grid, few, page
 from ecgprism.model.prism import PrismModel, parameters, versions
 from ecgprism.training.devices import trainer_options
-from ecgprism.training.folder import CONFIG, HISTORY, LAST, OWN, Facts, clear, held, read_facts, write_facts
+from ecgprism.training.folder import (
+    CONFIG,
+    HISTORY,
+    LAST,
+    OWN,
+    Facts,
+    clear,
+    drop_replaced,
+    held,
+    put_back,
+    read_facts,
+    set_aside,
+    write_facts,
+)
 from ecgprism.training.loggers import made_loggers
 from ecgprism.training.module import TrainingModule
 from ecgprism.training.preparation import Preparation, one_batch, prepare
@@ -92,6 +105,10 @@ def fit(
     into `out`.
     """
     out = Path(out)
+    if resume and overwrite:
+        raise EcgprismError("resume and overwrite: a run is gone on with or replaced, choose one of the two")
+    if init is not None and not isinstance(init, str | Path):
+        raise EcgprismError(f"init = {init!r}: expected the folder of a trained run")
     if init is not None or resume:  # what is resumed has its weights already
         config = config.model_copy(update={"init": None if resume or init is None else Path(init)})
     there = held(out)
@@ -143,7 +160,7 @@ def _fit(prepared: Preparation, out: Path, resume: bool, watch: Watch) -> Traini
     if not state.epoch:
         for note in prepared.notes:
             watch.note(note)
-        for part in prepared.loaded:
+        for part in prepared.loaded if prepared.config.init is not None else ():
             watch.note(f"--init {prepared.config.init}: {part}")
     module = TrainingModule(prepared, out, watch, state)
     if state.epoch < prepared.config.train.epochs and not state.stopped:
@@ -159,21 +176,25 @@ def _fit(prepared: Preparation, out: Path, resume: bool, watch: Watch) -> Traini
         "threads": torch.get_num_threads(),
     }
     write_facts(out, facts)
+    drop_replaced(out)
     return TrainingResult(out, PrismModel.load(out), state.history, state.best_epoch, facts["training_seconds"])
 
 
 def _leave_nothing(out: Path) -> None:
-    """Take back a start that failed before its first epoch was over: there is nothing in it to resume."""
+    """Take back a start that failed before its first epoch was over: there is nothing in it to resume.
+
+    A run that it was to replace is there again.
+    """
     with contextlib.suppress(EcgprismError, OSError), locked(out, "training"):
-        if not (out / LAST).is_file():
+        if not (out / LAST).is_file() and not put_back(out):
             clear(out)
             (out / LOCK).unlink()  # whoever opened it meanwhile sees that it is gone
             out.rmdir()  # fails, and that is right, where there is something else
 
 
 def _begin(out: Path, config: Config, facts: Facts) -> None:
-    """Empty the folder, which the caller holds, of another run and write down what is trained in it."""
-    clear(out)
+    """Put another run in the folder, which the caller holds, aside and write down what is trained in it."""
+    set_aside(out)
     for plugin in config.plugins:
         (out / PLUGINS).mkdir(exist_ok=True)
         shutil.copyfile(plugin, out / PLUGINS / plugin.name)
@@ -198,7 +219,7 @@ def _same_run(out: Path, config: Config, facts: Facts) -> None:
                     f"--init {out} (init=)"
                 )
             raise EcgprismError(
-                f"{out}: was begun with {key}={before[key]!r}, now {value!r}: resume with the same configuration"
+                f"{out}: was begun with {_difference(key, before[key], value)}: resume with the same one"
             )
     for plugin in config.plugins:
         kept = out / PLUGINS / plugin.name
@@ -210,6 +231,15 @@ def _same_run(out: Path, config: Config, facts: Facts) -> None:
     shares = [(plain["distill"] or {}).get("soft") for plain in (before, config.plain())]
     if held.get("teachers") != facts.get("teachers") or shares[0] != shares[1]:
         raise EcgprismError(f"{out}: was begun with other teachers, or another soft share: resume with the same ones")
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    """Return which key of the configuration has another value than before."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in {**before, **now}:
+            if before.get(name) != now.get(name):
+                return _difference(f"{key}.{name}", before.get(name), now.get(name))
+    return f"{key}={before!r}, now {now!r}"
 
 
 def _train(module: TrainingModule, out: Path) -> None:

@@ -6,7 +6,7 @@ Axis legend: K classes, D features.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,20 +14,26 @@ from torch import Tensor, nn
 from ecgprism.config import Train
 from ecgprism.errors import ConfigError, nearest
 from ecgprism.model.prism import PrismModel
+from ecgprism.registry import all_options
 
 HEADS = "heads"
 
 
 @dataclass(frozen=True)
 class PartOutcome:
-    """One part of a model and what became of it: empty `problem` where its weights were taken."""
+    """One part of a model and what became of it: empty `problem` where its weights were taken.
+
+    `remark` says what they had been trained on, where that is not what they get now.
+    """
 
     part: str
     problem: str = ""
+    remark: str = ""
 
     def __str__(self) -> str:
         """Return a line for the user."""
-        return f"{self.part}: {f'new ({self.problem})' if self.problem else 'loaded'}"
+        remark = f", though {self.remark}" if self.remark else ""
+        return f"{self.part}: {f'new ({self.problem})' if self.problem else f'loaded{remark}'}"
 
 
 def take_weights(model: PrismModel, trained: PrismModel) -> list[PartOutcome]:
@@ -45,6 +51,11 @@ def take_weights(model: PrismModel, trained: PrismModel) -> list[PartOutcome]:
     return [*found, *_heads(model, trained)]
 
 
+def untouched(model: PrismModel) -> list[PartOutcome]:
+    """Return the encoders of a model that begins without any trained weights."""
+    return [PartOutcome(f"encoders.{name}", "no init") for name in model.branches]
+
+
 def _encoder(model: PrismModel, trained: PrismModel, name: str) -> PartOutcome:
     part = f"encoders.{name}"
     if name not in trained.branches:
@@ -56,7 +67,21 @@ def _encoder(model: PrismModel, trained: PrismModel, name: str) -> PartOutcome:
         return PartOutcome(part, "other metadata columns or categories")
     if model.spec.leads != trained.spec.leads and len(model.spec.leads) == len(trained.spec.leads):
         return PartOutcome(part, f"there it is of leads {', '.join(trained.spec.leads)}")
-    return _copied(part, model.encoders[name], trained.encoders[name])
+    outcome = _copied(part, model.encoders[name], trained.encoders[name])
+    return outcome if outcome.problem else replace(outcome, remark=_other_input(model, trained, name))
+
+
+def _other_input(model: PrismModel, trained: PrismModel, name: str) -> str:
+    """Return what an encoder of the same shape saw there that it does not see here."""
+    name_of_view = model.branches[name].view.name
+    here, there = (all_options("views", name_of_view, each.branches[name].view.options, 1) for each in (model, trained))
+    differing = [key for key in here if here[key] != there.get(key)]
+    if differing:
+        told = [f"{key}: {there.get(key)}, here {here[key]}" for key in differing]
+        return f"there it saw {name_of_view} with {'; '.join(told)}"
+    if model.spec.rate_hz != trained.spec.rate_hz:
+        return f"there at {trained.spec.rate_hz:g} Hz, here at {model.spec.rate_hz:g} Hz"
+    return ""
 
 
 def _columns(model: PrismModel) -> list[tuple[str, tuple[str, ...] | None]]:
@@ -97,7 +122,7 @@ def _rows(own: nn.Module, other: nn.Module, classes: Sequence[str], trained: Seq
     state, held = own.state_dict(), other.state_dict()
     moved: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        axis = 0 if tensor.shape[0] == len(classes) else tensor.ndim - 1
+        axis = getattr(own, "class_axis", 0) % tensor.ndim
         if name not in held or tensor.shape[axis] != len(classes) or held[name].shape[axis] != len(trained):
             return False
         at = torch.tensor([k for k, label in enumerate(classes) if label in trained])
@@ -124,8 +149,22 @@ def check_parts(model: PrismModel, options: Train) -> None:
         for name in names:
             if name not in known:
                 raise ConfigError(f"train.{key}: there is no part {name!r}{nearest(name, known)}")
+    if options.thaw_epoch is not None and not options.freeze:
+        raise ConfigError("train.thaw_epoch: nothing is frozen; name parts with train.freeze")
+    if options.thaw_epoch is not None and options.thaw_epoch > options.epochs:
+        raise ConfigError(f"train.thaw_epoch = {options.thaw_epoch}: the training has {options.epochs} epochs")
     if HEADS in options.freeze:
         raise ConfigError("train.freeze: the heads must learn; there are: encoders, encoders.VIEW, fusion")
+
+
+def never_learnt(options: Train, parts: Sequence[PartOutcome]) -> list[str]:
+    """Return a note on frozen encoders that began without trained weights, and so stay as they were drawn."""
+    new = [each.part for each in parts if each.problem and each.part.startswith("encoders.")]
+    drawn = [name for name in new if {name, "encoders"} & set(options.freeze)]
+    if not drawn:
+        return []
+    until = "to the end" if options.thaw_epoch is None else f"until epoch {options.thaw_epoch}"
+    return [f"train.freeze: {', '.join(drawn)} begin without trained weights, and stay random {until}"]
 
 
 def parameter_groups(model: PrismModel, options: Train) -> list[dict[str, object]]:

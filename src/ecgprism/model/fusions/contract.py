@@ -26,7 +26,9 @@ class Fusion(nn.Module):
 
 
 class Head(nn.Module):
-    """One linear layer on the fused vector."""
+    """One linear layer on the fused vector; its weights lie by class along `class_axis`."""
+
+    class_axis = 0
 
     def __init__(self, dim: int, classes: int) -> None:
         """`dim` is the size of the fused vector."""

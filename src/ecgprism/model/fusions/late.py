@@ -33,6 +33,8 @@ class Late(Fusion):
 class WeightedLogits(Head):
     """Weighted mean of the present views' logits, class by class; a record without any view gets learned logits."""
 
+    class_axis = -1
+
     def __init__(self, views: tuple[str, ...], dim: int, classes: int) -> None:
         """Begin with equal weights."""
         nn.Module.__init__(self)
