@@ -36,6 +36,7 @@ ORDER = [
 #: a folder of components -> what its files share and what builds on them; any other file is a component
 COMPONENTS = {
     "ecgprism.sources": {
+        "array_labels",
         "contract",
         "physionet",
         "columns",

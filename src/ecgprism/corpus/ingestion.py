@@ -142,10 +142,7 @@ def ingest(
     """
     out = Path(out).resolve() if Path(out).is_symlink() else Path(out)
     _check_out(out, overwrite)
-    if not isinstance(rate_hz, int | float) or not MIN_CORPUS_HZ <= rate_hz <= MAX_CORPUS_HZ:
-        raise EcgprismError(f"rate {rate_hz} Hz: expected {MIN_CORPUS_HZ} to {MAX_CORPUS_HZ} Hz")
-    if workers is not None and workers < 1:
-        raise EcgprismError(f"workers = {workers}: expected at least 1")
+    _check_numbers(rate_hz, workers)
     opened = open_source(source, root, options) if isinstance(source, str) else source
     name = source if isinstance(source, str) else getattr(source, "name", type(source).__name__)
     excluded = set(exclude)
@@ -407,6 +404,14 @@ def _comparison(summary: Summary, path: Path, rate_hz: float) -> Callable[[int, 
 
 
 # --- under its name
+
+
+def _check_numbers(rate_hz: float, workers: int | None) -> None:
+    """Raise EcgprismError for a rate that no corpus has, and for no workers."""
+    if not isinstance(rate_hz, int | float) or not MIN_CORPUS_HZ <= rate_hz <= MAX_CORPUS_HZ:
+        raise EcgprismError(f"rate {rate_hz} Hz: expected {MIN_CORPUS_HZ} to {MAX_CORPUS_HZ} Hz")
+    if workers is not None and workers < 1:
+        raise EcgprismError(f"workers = {workers}: expected at least 1")
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

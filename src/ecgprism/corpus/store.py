@@ -153,10 +153,8 @@ class Corpus:
         """
         splits = (splits,) if isinstance(splits, str) else tuple(splits)
         known = self.task(task)[1]
-        chosen_classes = (
-            known.classes if classes is None else tuple(classes) if not isinstance(classes, str) else classes
-        )
-        columns = _places(f"{self.path}: task {task} has no class", chosen_classes, known.classes)
+        names = known.classes if classes is None else classes
+        columns = _places(f"{self.path}: task {task} has no class", names, known.classes)
         _places(f"{self.path}: no split", splits, (*SPLITS, NO_SPLIT))
         record = tables.numbers(self._items, "record")
         inside = pc.is_in(self._records["split"], pa.array(splits, pa.string())).to_numpy()[record]
@@ -198,10 +196,8 @@ class Corpus:
         """
         part, _, whole = fold.partition(" of ")
         k, of = map(int, part.split("/"))
-        if whole:
-            examples = (self if whole == "train" else self.folded(task, whole)).select(task, ("train", "val"))
-        else:
-            examples = self.select(task)
+        outer = self.folded(task, whole) if whole not in ("", "train") else self
+        examples = outer.select(task, ("train", "val") if whole else SPLITS)
         if len(np.unique(examples.cluster)) < 2 * of:
             raise EcgprismError(f"{self.path}: fewer than {2 * of} patients have a label of task {task}: no {of} folds")
         split = np.full(len(self._records), NO_SPLIT, dtype=object)
@@ -280,8 +276,9 @@ def _places(where: str, names: Sequence[str], known: Sequence[str]) -> list[int]
     """Return the positions of names. Raises EcgprismError with the nearest one, and for one that stands twice."""
     if isinstance(names, str):
         raise EcgprismError(f"{where}s {names!r}: expected a list of names")
+    names = list(names)
     if len(set(names)) < len(names):
-        raise EcgprismError(f"{where} {max(names, key=list(names).count)!r} twice: each stands once")
+        raise EcgprismError(f"{where} {max(names, key=names.count)!r} twice: each stands once")
     for name in names:
         if name not in known:
             raise EcgprismError(f"{where} {name!r}{nearest(name, known)}")
