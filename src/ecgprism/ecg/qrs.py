@@ -12,6 +12,7 @@ from ecgprism.ecg.conditioning import filled
 SLOPE_S, COMPLEX_S, REFRACTORY_S = 0.02, 0.1, 0.25
 BEAT_S, AROUND_S = 1.5, 10.0  # a beat lies in every 1.5 s; heights are compared within 10 s
 SHARE = 0.4  # of the height of the beats around
+T_WAVE_S, T_WAVE_SHARE = (0.2, 0.4), 0.5
 
 
 def find_r_peaks(signal: NDArray[np.floating], rate_hz: float) -> NDArray[np.int64]:
@@ -34,4 +35,8 @@ def find_r_peaks(signal: NDArray[np.floating], rate_hz: float) -> NDArray[np.int
     level = percentile_filter(tops, 30, size=min(round(AROUND_S / REFRACTORY_S) + 1, len(tops)))
     bar = SHARE * np.interp(np.arange(samples), np.arange(0, samples, step), level)
     peaks, _ = find_peaks(energy, height=bar, distance=step)
+    # so soon after a beat twice as steep comes its T wave
+    first, last = (round(seconds * rate_hz) for seconds in T_WAVE_S)
+    steeper = np.array([energy[max(at - last, 0) : max(at - first + 1, 0)].max(initial=0.0) for at in peaks])
+    peaks = peaks[energy[peaks] >= T_WAVE_SHARE * steeper] if len(peaks) else peaks
     return np.asarray(peaks if len(peaks) else [energy.argmax()], dtype=np.int64)
