@@ -30,7 +30,7 @@ modules = pytest.mark.parametrize("module", FILES)
 ORDER = [
     *("errors", "extras", "files", "markup", "registry", "catalogue", "config", "archives", "processes"),
     *("ecg", "formats", "interface", "simulator", "sources", "datasets", "corpus"),
-    *("model", "metrics", "training", "prediction", "classifier", "evidence", "presentation", "cli"),
+    *("runtime", "model", "metrics", "training", "prediction", "classifier", "evidence", "presentation", "cli"),
     "__main__",
 ]
 #: a folder of components -> what its files share and what builds on them; any other file is a component
@@ -62,6 +62,7 @@ WALLS = {
     "lightning": ("ecgprism.training",),
     "matplotlib": ("ecgprism.presentation",),
     "typer": ("ecgprism.cli",),
+    "onnxruntime": ("ecgprism.runtime",),
 }
 #: places that do without a library
 WITHOUT = {"ecgprism.ecg": ("pandas",), "ecgprism.interface": ("pandas",)}

@@ -25,7 +25,12 @@ from .examples import (
 EXPORT_WINDOW = 100  # samples; the exporter unrolls recurrences, so branches are exported short and shallow
 
 
-EXPORT_BATCHES = {"padded": ecgs((1000, 640, 70, 30)), "full": ecgs((1000, 1000, 1000, 1000), seed=1)}
+EXPORT_BATCHES = {
+    "padded": ecgs((1000, 640, 70, 30)),
+    "full": ecgs((1000, 1000, 1000, 1000), seed=1),
+    "one": ecgs((1000,), seed=2),
+    "many": ecgs((1000, 900, 30, 500, 1000, 70, 640), seed=3),
+}
 
 
 class Part(nn.Module):
@@ -91,7 +96,9 @@ def export(parts: dict[str, Part]) -> dict[str, dict[str, np.ndarray]]:
     pytest.importorskip("onnxscript")
     module = Together(parts).eval()
     example = tuple(plain(EXPORT_BATCHES["padded"]).values())
-    program = torch.onnx.export(module, example, dynamo=True, optimize=False, verbose=False)
+    records = torch.export.Dim("records", min=1, max=64)
+    shapes = ({0: records},) * len(example)
+    program = torch.onnx.export(module, example, dynamo=True, optimize=False, verbose=False, dynamic_shapes=shapes)
     assert program is not None
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors

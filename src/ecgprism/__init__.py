@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ecgprism.formats.description import info
     from ecgprism.formats.reading import open_recording, read
     from ecgprism.interface.storage import pull
+    from ecgprism.model.exporting import export
     from ecgprism.model.prism import PrismModel
     from ecgprism.prediction.files import embed, predict
     from ecgprism.prediction.views import views_of
@@ -62,6 +63,7 @@ _HOME = {
     "distill": "training.run",
     "embed": "prediction.files",
     "evaluate": "evidence.evaluation",
+    "export": "model.exporting",
     "fetch": "datasets.fetching",
     "fit": "training.run",
     "info": "formats.description",
@@ -109,6 +111,7 @@ __all__ = [
     "distill",
     "embed",
     "evaluate",
+    "export",
     "fetch",
     "fit",
     "info",

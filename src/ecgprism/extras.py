@@ -17,6 +17,9 @@ EXTRAS = {
     "edfio": "formats",
     "pydicom": "formats",
     "sklearn": "sklearn",
+    "onnxruntime": "onnx",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
     "mlflow": "mlflow",
     "wandb": "wandb",
 }

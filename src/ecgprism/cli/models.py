@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from ecgprism.cli.terminal import (
     DamagedOption,
@@ -299,6 +300,37 @@ def pull(
     folder = copy_weights(name, to)
     print(about(name))
     out_console.print(f"[bold]{escape(str(folder))}[/]: written. Next: ecgprism predict {escape(str(folder))} ECG")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="a trained run, or the name of weights that come with ecgprism")],
+    to: Annotated[Path | None, typer.Option(help="the file to write (default: the run's name with .onnx)")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a trained model as one ONNX file with its views inside, checked against PyTorch before it is kept.
+
+    `predict` and `embed` take the file in place of a run, without PyTorch; so does whatever runs ONNX.
+
+    Examples: `ecgprism export runs/a --to model.onnx` · `ecgprism export rhythm-1lead` ·
+    `ecgprism predict model.onnx data/`
+    """
+    from ecgprism.model.exporting import export as write_onnx
+
+    with out_console.status("") as status:
+        done = write_onnx(run, to, progress=status.update)
+    if as_json:
+        differences = {str(each.batch): each.difference for each in done.parity}
+        print_json({"file": str(done.file), "bytes": done.size, "largest_difference_by_batch": differences})
+        return
+    table = Table("batch", "largest difference from PyTorch")
+    for each in done.parity:
+        table.add_row(str(each.batch), f"{each.difference:.1e}")
+    out_console.print(table)
+    out_console.print(
+        f"[bold]{escape(str(done.file))}[/]: {done.size / 1e6:.1f} MB. "
+        f"Next: ecgprism predict {escape(str(done.file))} ECG"
+    )
 
 
 @app.command()

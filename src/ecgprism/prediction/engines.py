@@ -6,18 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ecgprism.interface.scoring import Engine
+from ecgprism.runtime import OnnxEngine
 
 if TYPE_CHECKING:
     from ecgprism.model.prism import PrismModel
 
 
 def engine_for(model: Engine | PrismModel | str | Path, *, embeddings: bool = False) -> Engine:
-    """Return the engine of a model: the given one, or PyTorch for a model, its file or its run's folder.
+    """Return the engine of a model: the given one, onnxruntime for an exported file, else PyTorch.
 
     `embeddings` asks an engine that is made here for them. Raises EcgprismError for a model that cannot be read.
     """
     if not isinstance(model, str | Path) and hasattr(model, "run"):
         return cast(Engine, model)
+    if isinstance(model, str | Path) and Path(model).suffix.lower() == ".onnx":
+        return OnnxEngine(model)
     from ecgprism.model.engine import TorchEngine  # noqa: PLC0415  (other engines do without torch)
     from ecgprism.model.prism import PrismModel  # noqa: PLC0415
 

@@ -31,7 +31,7 @@ class AttentionFusion(Fusion):
 
     def forward(self, tokens: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Return (B, D)."""
-        b = len(present)
+        b = present.shape[0]
         parts, there = [self.first.expand(b, 1, -1)], [present.new_ones(b, 1)]
         for v, view in enumerate(self.views):
             held = present[:, v, None, None]

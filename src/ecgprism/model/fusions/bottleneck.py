@@ -33,7 +33,7 @@ class Bottleneck(Fusion):
 
     def forward(self, tokens: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Return (B, D)."""
-        b, s = len(present), len(self.shared)
+        b, s = present.shape[0], len(self.shared)
         x = {}
         for v, view in enumerate(self.views):
             held = present[:, v, None, None]

@@ -17,6 +17,7 @@ SLOPE_S, COMPLEX_S, REFRACTORY_S = 0.02, 0.1, 0.25
 SHARE = 0.4  # of the height of the beats around
 BEAT_BLOCKS, AROUND_BLOCKS = 7, 41  # a beat lies in every 1.75 s; heights are compared within 10 s
 QUANTILE = 0.3  # of the tops around: one artefact does not raise the bar for the beats beside it
+TIE = 1e-5  # of a height: nearer ones are equal
 T_WAVE_S, T_WAVE_SHARE = (0.2, 0.4), 0.5  # so soon after a beat twice as steep comes its T wave
 
 
@@ -47,8 +48,10 @@ def find_beats(signal: Tensor, length: Tensor | None, rate_hz: float) -> Beats:
     block_of = torch.arange(blocks * step, device=energy.device) // step
     first, last = (round(seconds * rate_hz) for seconds in T_WAVE_S)
     steeper = running_max(F.pad(padded, (last, 0)), last - first + 1)[:, : blocks * step]
-    peak = (padded >= running_max(F.pad(padded, (step, step)), 2 * step + 1)) & (padded > bar[:, block_of])
-    peak = peak & (padded >= T_WAVE_SHARE * steeper)
+    peak = padded >= (1 - TIE) * running_max(F.pad(padded, (step, step)), 2 * step + 1)
+    peak = peak & (padded > bar[:, block_of]) & (padded >= T_WAVE_SHARE * steeper)
+    # the first of equal ones, as quantised signals have them: every engine and thread count chooses the same
+    peak = peak & (running_max(F.pad(peak.to(padded.dtype), (step, 0)), step)[:, : blocks * step] == 0)
     peak = peak | ((padded >= padded.amax(dim=1, keepdim=True)) & ~peak.any(dim=1, keepdim=True))
     height, place = (padded * peak).unflatten(1, (blocks, step)).max(dim=2)
     there = peak.unflatten(1, (blocks, step)).any(dim=2)

@@ -96,7 +96,7 @@ class Rhythm(View):
         offsets = torch.arange(first, last + 1, device=signal.device)
         end = signal.shape[2] if batch.length is None else batch.length[:, None, None]
         place = (beats.at[:, :, None] + offsets).clamp(min=0).minimum(torch.as_tensor(end - 1, device=signal.device))
-        b, leads, n, width = len(signal), signal.shape[1], place.shape[1], len(offsets)
+        b, leads, n, width = signal.shape[0], signal.shape[1], place.shape[1], len(offsets)
         taken = signal.gather(2, place.view(b, 1, n * width).expand(-1, leads, -1)).view(b, leads, n, width)
         parts = (taken - taken.mean(dim=3, keepdim=True)).transpose(1, 2).flatten(2)
         there = beats.there[:, :, None]
