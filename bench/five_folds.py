@@ -1,10 +1,10 @@
 """One fused network against the waveform alone and two seeds of it averaged, five folds of the CinC 2017 training set.
 
     ecgprism ingest cinc2017 DATA/cinc2017 --out corpora/cinc2017     # DATA/cinc2017 with REFERENCE-v3.csv
-    python bench/five_folds.py corpora/cinc2017 OUT                   # trainings: about two hours on one core
+    python bench/five_folds.py corpora/cinc2017 OUT                   # trainings: about three hours on one core
 
 Each fold trains configs/cinc2017.yaml and, twice, its view `wave` alone, same schedule, and picks the epoch by the loss
-on validation. The answers on the five test parts are pooled: every recording once, by models that have not seen it.
+on validation; then these three teach one network of that configuration, same schedule (`distilled`). The answers on the five test parts are pooled: every recording once, by models that have not seen it.
 Trainings that are there are kept, interrupted ones go on. Differences are paired over the recordings, 95% intervals.
 """
 
@@ -53,15 +53,19 @@ def main() -> None:
     parser.add_argument("corpus")
     parser.add_argument("out", type=Path)
     given = parser.parse_args()
-    pooled: dict[str, list[pd.DataFrame]] = {name: [] for name in MODELS}
+    pooled: dict[str, list[pd.DataFrame]] = {name: [] for name in (*MODELS, "distilled")}
     for k in range(1, FOLDS + 1):
-        for name, changes in MODELS.items():
+        for name, changes in [*MODELS.items(), ("distilled", ())]:
             run = given.out / f"{name}-{k}"
             if not (run / "model.safetensors").is_file():
                 config = ep.read_config(
                     "configs/cinc2017.yaml", [f"corpus={given.corpus}", f"fold={k}/{FOLDS}", *SAME, *changes]
                 )
-                ep.fit(config, run, resume=run.is_dir())
+                if name == "distilled":
+                    # they have seen the training records, and none of the test part
+                    ep.distill([given.out / f"{teacher}-{k}" for teacher in MODELS], config, run, resume=run.is_dir())
+                else:
+                    ep.fit(config, run, resume=run.is_dir())
             pooled[name].append(answers(run, given.out / f"{name}-{k}-test"))
     tables = {name: pd.concat(parts).sort_values("record_id") for name, parts in pooled.items()}
     truth = tables["fused"][[f"target_{name}" for name in CLASSES]].to_numpy(dtype=bool)
@@ -77,11 +81,13 @@ def main() -> None:
         low, high = np.quantile(drawn[name], [0.025, 0.975], axis=0)
         told = zip(names, measures(truth, each), low, high, strict=True)
         print(f"{name:27}", "; ".join(f"{what} {v:.3f} ({a:.3f} to {b:.3f})" for what, v, a, b in told))
-    for other in ("wave-s0", "two seeds of wave averaged"):
-        low, high = np.quantile(drawn["fused"] - drawn[other], [0.025, 0.975], axis=0)
-        gain = measures(truth, p["fused"]) - measures(truth, p[other])
+    averaged = "two seeds of wave averaged"
+    pairs = (("fused", "wave-s0"), ("fused", averaged), ("distilled", averaged), ("distilled", "fused"))
+    for one, other in pairs:
+        low, high = np.quantile(drawn[one] - drawn[other], [0.025, 0.975], axis=0)
+        gain = measures(truth, p[one]) - measures(truth, p[other])
         told = zip(names, gain, low, high, strict=True)
-        print(f"fused - {other:19}", "; ".join(f"{what} {v:+.4f} ({a:+.4f} to {b:+.4f})" for what, v, a, b in told))
+        print(f"{one} - {other}:", "; ".join(f"{what} {v:+.4f} ({a:+.4f} to {b:+.4f})" for what, v, a, b in told))
     grid = np.exp(np.linspace(-1, 1, 9))
     best = max(measures(truth, p["fused"], (1, a, o, noise))[0] for a, o, noise in product(grid, grid, (0.5, 1, 2)))
     print(f"fused, weights of the classes chosen with hindsight: challenge F1 {best:.3f}")

@@ -227,6 +227,9 @@ def test_one_path_is_one_recording_and_anything_else_is_refused(run_path: Path, 
     expected = ep.predict(run_path, X[:2], **declared)
     for signals in (torch.tensor(X[:2]), X[:2].tolist(), list(X[:2]), [torch.tensor(each) for each in X[:2]]):
         pd.testing.assert_frame_equal(ep.predict(run_path, signals, **declared), expected)
+    for model in (3, None, torch.nn.Linear(2, 2)):
+        with pytest.raises(EcgprismError, match="model: a"):
+            ep.predict(model, X[:2], **declared)
     for wrong in (None, 3, [None], [recording(wave(n_leads=2, samples=500))], {"a": 1}):
         with pytest.raises(EcgprismError, match="recordings: "):
             ep.predict(run_path, wrong, note=no_note)
@@ -290,11 +293,11 @@ def test_a_data_set_refuses_leads_and_classes_that_are_no_lists_of_names(corpus_
     corpus = ep.Corpus(corpus_path)
     wrong: list[dict[str, Any]] = [
         {"leads": "II"}, {"leads": ["I", "I"]}, {"leads": []}, {"classes": ["MI", "MI"]}, {"classes": "MI"},
-        {"window_s": 0.001}, {"window_s": 1e6}, {"window_s": "5"}, {"window_s": None},
+        {"split": None}, {"window_s": 0.001}, {"window_s": 1e6}, {"window_s": "5"}, {"window_s": None},
     ]  # fmt: skip
     for options in wrong:
         with pytest.raises(EcgprismError):
-            corpus.dataset("train", **options)
+            corpus.dataset(**{"split": "train", **options})
     assert corpus.dataset("train", classes=np.array(["MI", "NORM"])).classes == ("MI", "NORM")
 
 

@@ -151,7 +151,7 @@ class Corpus:
         any number may hold. `without` names quality flags (`quality.FLAGS` for all): a record with one of them in any
         lead is left out. Raises EcgprismError for a split, a class or a flag that there is not.
         """
-        splits = (splits,) if isinstance(splits, str) else tuple(splits)
+        splits = (splits,) if isinstance(splits, str) or splits is None else tuple(splits)
         known = self.task(task)[1]
         names = known.classes if classes is None else classes
         columns = _places(f"{self.path}: task {task} has no class", names, known.classes)
@@ -281,7 +281,7 @@ def _places(where: str, names: Sequence[str], known: Sequence[str]) -> list[int]
         raise EcgprismError(f"{where} {max(names, key=names.count)!r} twice: each stands once")
     for name in names:
         if name not in known:
-            raise EcgprismError(f"{where} {name!r}{nearest(name, known)}")
+            raise EcgprismError(f"{where} {name!r}{nearest(str(name), known)}")
     return [known.index(name) for name in names]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from ecgprism.errors import EcgprismError
 from ecgprism.interface.scoring import Engine
 from ecgprism.runtime import OnnxEngine
 
@@ -24,5 +25,7 @@ def engine_for(model: Engine | PrismModel | str | Path, *, embeddings: bool = Fa
     from ecgprism.model.engine import TorchEngine  # noqa: PLC0415  (other engines do without torch)
     from ecgprism.model.prism import PrismModel  # noqa: PLC0415
 
-    loaded = PrismModel.load(model) if isinstance(model, str | Path) else cast(PrismModel, model)
+    loaded = PrismModel.load(model) if isinstance(model, str | Path) else model
+    if not isinstance(loaded, PrismModel):
+        raise EcgprismError(f"model: a {type(model).__name__} given; expected a run, a file, a name or a PrismModel")
     return TorchEngine(loaded, embeddings=embeddings)
