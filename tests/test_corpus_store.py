@@ -177,7 +177,7 @@ def test_a_table_of_impossible_numbers_is_refused_though_its_check_sum_fits(
         ({"leads": ()}, "leads"),
         ({"tasks": {}}, "tasks"),
         ({"tasks": {"rhythm": {"kind": "both", "classes": ["N"]}}}, "tasks.rhythm.kind"),
-        ({"tasks": {"rhythm": {"kind": "multiclass", "classes": ["N", "N"]}}}, "task rhythm"),
+        ({"tasks": {"rhythm": {"kind": "multiclass", "classes": ["N", "N"]}}}, "'N' stands twice"),
         ({"metadata": {"age": "number"}}, "metadata.age"),
         ({"records": -1}, "records"),
         ({"fingerprint": "x"}, "fingerprint"),

@@ -113,7 +113,7 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_is_not(
 
 
 def test_resuming_with_another_configuration_or_corpus_is_refused(run_path: Path, corpus_path: Path) -> None:
-    with pytest.raises(EcgprismError, match=r"train.*resume with the same configuration"):
+    with pytest.raises(EcgprismError, match=r"train.*resume with the same one"):
         fit(parse_config(small_tree(corpus_path, lr=0.5)), run_path, resume=True)
 
 

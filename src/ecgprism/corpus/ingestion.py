@@ -409,7 +409,8 @@ def _comparison(summary: Summary, path: Path, rate_hz: float) -> Callable[[int, 
 def _check_numbers(rate_hz: float, workers: int | None) -> None:
     """Raise EcgprismError for a rate that no corpus has, and for no workers."""
     if not isinstance(rate_hz, int | float) or not MIN_CORPUS_HZ <= rate_hz <= MAX_CORPUS_HZ:
-        raise EcgprismError(f"rate {rate_hz} Hz: expected {MIN_CORPUS_HZ} to {MAX_CORPUS_HZ} Hz")
+        shown = f"{rate_hz:g}" if isinstance(rate_hz, int | float) else repr(rate_hz)
+        raise EcgprismError(f"rate {shown} Hz: expected {MIN_CORPUS_HZ} to {MAX_CORPUS_HZ} Hz")
     if workers is not None and workers < 1:
         raise EcgprismError(f"workers = {workers}: expected at least 1")
 

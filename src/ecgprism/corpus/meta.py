@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ecgprism.ecg.leads import LEADS
-from ecgprism.errors import EcgprismError, first_problem
+from ecgprism.errors import ConfigError, EcgprismError, first_problem
 from ecgprism.files import atomic
 from ecgprism.interface.card import Task
 
@@ -72,9 +72,6 @@ class CorpusMeta(BaseModel):
         """Refuse what no ingest writes."""
         if set(self.leads) - set(LEADS) or len(set(self.leads)) < len(self.leads):
             raise ValueError(f"leads {', '.join(self.leads)}")
-        for name, task in self.tasks.items():
-            if len(set(task.classes)) < len(task.classes):
-                raise ValueError(f"task {name}: a class stands twice")
         if set(self.sha256) != set(TABLES):
             raise ValueError(f"sha256 of {', '.join(self.sha256)}")
         return self
@@ -108,3 +105,5 @@ def read_meta(folder: Path) -> CorpusMeta:
         return CorpusMeta.model_validate_json(json.dumps(tree))
     except ValidationError as error:
         raise EcgprismError(f"{path}: damaged: {first_problem(error)}; ingest it again") from None
+    except ConfigError as error:  # of a task that none can be
+        raise EcgprismError(f"{path}: damaged: {error}; ingest it again") from None
